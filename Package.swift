@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target is compiled with: Swift 6 mode, the upcoming features, and no warnings.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+/// For the targets that touch bytes: every unsafe use is written out.
+let byteSettings: [SwiftSetting] =
+    settings + [
+        .enableExperimentalFeature("Lifetimes"),
+        .strictMemorySafety(),
+    ]
+
+let package = Package(
+    name: "weft",
+    products: [
+        .executable(name: "weft", targets: ["weft"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0")
+    ],
+    targets: [
+        .systemLibrary(name: "CLinux"),
+        .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+        .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .target(name: "Netlink", dependencies: ["CLinux"], swiftSettings: byteSettings),
+        .target(name: "WeftDiagnostics", swiftSettings: settings),
+        .target(name: "WeftKeys", dependencies: ["CSodium", "WeftModel"], swiftSettings: byteSettings),
+        .target(
+            name: "WeftLinux",
+            dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftModel", "WeftPlan"],
+            swiftSettings: byteSettings),
+        .target(name: "WeftModel", swiftSettings: settings),
+        .target(name: "WeftPlan", dependencies: ["WeftModel"], swiftSettings: settings),
+        .target(name: "WeftReconcile", dependencies: ["WeftModel", "WeftPlan"], swiftSettings: settings),
+        .target(
+            name: "WeftRender",
+            dependencies: ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftStatus"],
+            swiftSettings: settings),
+        .target(name: "WeftStatus", dependencies: ["WeftModel"], swiftSettings: settings),
+        .target(
+            name: "WeftTopology",
+            dependencies: ["WeftDiagnostics", "WeftModel", "YAML"],
+            swiftSettings: settings),
+        .target(name: "YAML", dependencies: ["CYAML", "WeftDiagnostics"], swiftSettings: byteSettings),
+        .target(
+            name: "WeftCommand",
+            dependencies: [
+                "CLinux",
+                "Netlink",
+                "WeftDiagnostics",
+                "WeftKeys",
+                "WeftLinux",
+                "WeftModel",
+                "WeftPlan",
+                "WeftReconcile",
+                "WeftRender",
+                "WeftStatus",
+                "WeftTopology",
+                "YAML",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(name: "weft", dependencies: ["WeftCommand"], swiftSettings: settings),
+        .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
+    ]
+)

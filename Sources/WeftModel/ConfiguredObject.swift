@@ -1,0 +1,14 @@
+// The one shape of everything that Weft configures.
+
+/// A thing on a host that has an identity and a configuration. A host's state is collections of these, and the diff
+/// is one generic function over them.
+package protocol ConfiguredObject: Sendable {
+    associatedtype Key: Hashable & Comparable & Sendable
+
+    /// What tells this object from others of its kind on one interface.
+    var key: Key { get }
+
+    /// Whether `live`, which has the same key, needs no change. Statistics and what the kernel chooses for itself
+    /// take no part in it.
+    func isSatisfied(by live: Self) -> Bool
+}

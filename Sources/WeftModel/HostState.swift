@@ -1,0 +1,55 @@
+// All that one mesh is on one host: the same value for what is wanted and for what is there.
+
+/// One mesh's objects on one host. Every collection is sorted by key where it is desired; an observed one is in the
+/// kernel's order.
+package struct HostState: Sendable {
+    /// Nil: the mesh is not on this host.
+    package var link: Link?
+    package var device: Device?
+    package var addresses: [InterfaceAddress]
+    package var peers: [Peer]
+    package var routes: [Route]
+    package var sysctls: [Sysctl]
+
+    package init(
+        link: Link? = nil,
+        device: Device? = nil,
+        addresses: [InterfaceAddress] = [],
+        peers: [Peer] = [],
+        routes: [Route] = [],
+        sysctls: [Sysctl] = []
+    ) {
+        self.link = link
+        self.device = device
+        self.addresses = addresses
+        self.peers = peers
+        self.routes = routes
+        self.sysctls = sysctls
+    }
+}
+
+/// What is wanted of a host, for one mesh, with what a person needs to read it.
+package struct DesiredState: Sendable {
+    /// The mesh's name.
+    package var mesh: String
+    /// The interface's name.
+    package var interface: String
+    /// This host's node name.
+    package var node: String
+    package var state: HostState
+    /// Node names of peers, for plans and status.
+    package var peerNames: [PublicKey: String]
+
+    package init(
+        mesh: String, interface: String, node: String, state: HostState, peerNames: [PublicKey: String] = [:]
+    ) {
+        self.mesh = mesh
+        self.interface = interface
+        self.node = node
+        self.state = state
+        self.peerNames = peerNames
+    }
+
+    /// What identifies this mesh's objects on a host.
+    package var identity: MeshIdentity { MeshIdentity(mesh: mesh, interface: interface) }
+}

@@ -1,0 +1,179 @@
+// A network: an address and a length, with no bit set after the length.
+
+/// An IP network in canonical form: the bits after `length` are zero.
+@frozen
+package struct IPPrefix: Hashable, Sendable {
+    /// The network's first address.
+    package let address: IPAddress
+    /// The prefix length in bits: 0…32 or 0…128.
+    package let length: UInt8
+
+    /// Clears the host bits of `address`. `length` is clamped to the family's width.
+    @inlinable
+    package init(_ address: IPAddress, length: Int) {
+        self.address = address.masked(to: length)
+        self.length = UInt8(max(0, min(address.family.bitWidth, length)))
+    }
+
+    /// The /32 or /128 of one address.
+    @inlinable
+    package init(host address: IPAddress) {
+        self.address = address
+        length = UInt8(address.family.bitWidth)
+    }
+
+    /// Trusts that `address` has no host bits: for what the kernel has masked already.
+    @inlinable
+    package init(canonical address: IPAddress, length: UInt8) {
+        self.address = address
+        self.length = length
+    }
+
+    @inlinable package var family: IPAddress.Family { address.family }
+    @inlinable package var isHost: Bool { Int(length) == family.bitWidth }
+    /// Whether this is 0.0.0.0/0 or ::/0.
+    @inlinable package var isDefault: Bool { length == 0 }
+
+    @inlinable
+    package static func == (left: Self, right: Self) -> Bool {
+        left.address == right.address && left.length == right.length
+    }
+
+    @inlinable
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(address)
+        hasher.combine(length)
+    }
+
+    package func contains(_ other: IPAddress) -> Bool {
+        other.family == family && other.masked(to: Int(length)) == address
+    }
+
+    package func contains(_ other: IPPrefix) -> Bool {
+        other.length >= length && contains(other.address)
+    }
+
+    package func overlaps(_ other: IPPrefix) -> Bool {
+        contains(other) || other.contains(self)
+    }
+}
+
+extension IPPrefix: Comparable {
+    /// By family, address, then length, shortest first.
+    @inlinable
+    package static func < (left: Self, right: Self) -> Bool {
+        left.address == right.address ? left.length < right.length : left.address < right.address
+    }
+}
+
+extension IPPrefix: CustomStringConvertible {
+    /// Always with its length: `10.0.0.1/32`.
+    package var description: String { "\(address)/\(length)" }
+}
+
+extension IPPrefix {
+    /// An address with an optional `/length`, as it was written: `address` may carry host bits.
+    package struct Written: Hashable, Sendable {
+        package var address: IPAddress
+        /// Nil where no length was written.
+        package var length: Int?
+
+        package var prefix: IPPrefix { IPPrefix(address, length: length ?? address.family.bitWidth) }
+        package var hasHostBits: Bool { prefix.address != address }
+    }
+
+    /// Parses `address` or `address/length` (decimal, no sign, no leading zero); host bits are kept for the caller to judge.
+    package static func parse(_ text: Span<UInt8>) -> Written? {
+        var slash: Int?
+        for index in text.indices where text[index] == UInt8(ascii: "/") {
+            slash = index
+            break
+        }
+        guard let slash else { return IPAddress(text).map { Written(address: $0, length: nil) } }
+        guard let address = IPAddress(text.extracting(first: slash)) else { return nil }
+        let digits = text.extracting(droppingFirst: slash + 1)
+        guard (1...3).contains(digits.count), digits.count == 1 || digits[0] != UInt8(ascii: "0") else { return nil }
+        var length = 0
+        for index in digits.indices {
+            guard let digit = decimalDigit(digits[index]) else { return nil }
+            length = length * 10 + Int(digit)
+        }
+        return length <= address.family.bitWidth ? Written(address: address, length: length) : nil
+    }
+
+    /// Parses a network; nil where host bits are set or the text is not one.
+    package init?(_ text: some StringProtocol) {
+        let string = String(text)
+        guard let written = Self.parse(string.utf8Span.span), !written.hasHostBits else { return nil }
+        self = written.prefix
+    }
+}
+
+/// A sorted list of distinct prefixes that shares its storage with its neighbours, so that ten thousand peers
+/// cost one allocation, not ten thousand.
+@frozen
+package struct PrefixList: Sendable, RandomAccessCollection {
+    @usableFromInline let storage: ArraySlice<IPPrefix>
+
+    /// Sorts, and drops what stands twice.
+    package init(_ prefixes: some Sequence<IPPrefix>) {
+        var sorted = Array(prefixes)
+        if !Self.isAscending(sorted[...]) {
+            sorted.sort()
+            var last: IPPrefix?
+            sorted.removeAll { prefix in
+                defer { last = prefix }
+                return prefix == last
+            }
+        }
+        storage = sorted[...]
+    }
+
+    /// Takes a slice that the caller has made strictly ascending.
+    @inlinable
+    package init(ascending storage: ArraySlice<IPPrefix>) {
+        self.storage = storage
+    }
+
+    @inlinable
+    package static func isAscending(_ prefixes: ArraySlice<IPPrefix>) -> Bool {
+        var index = prefixes.startIndex + 1
+        while index < prefixes.endIndex {
+            if !(prefixes[index - 1] < prefixes[index]) { return false }
+            index += 1
+        }
+        return true
+    }
+
+    @inlinable package var startIndex: Int { storage.startIndex }
+    @inlinable package var endIndex: Int { storage.endIndex }
+    @inlinable package subscript(position: Int) -> IPPrefix { storage[position] }
+
+    /// What stands in `self` and not in `other`, ascending.
+    package func subtracting(_ other: PrefixList) -> [IPPrefix] {
+        var result: [IPPrefix] = []
+        var index = other.startIndex
+        for prefix in self {
+            while index < other.endIndex, other[index] < prefix { index += 1 }
+            if index == other.endIndex || other[index] != prefix { result.append(prefix) }
+        }
+        return result
+    }
+}
+
+extension PrefixList: Hashable {
+    @inlinable
+    package static func == (left: Self, right: Self) -> Bool {
+        left.count == right.count && left.elementsEqual(right)
+    }
+
+    @inlinable
+    package func hash(into hasher: inout Hasher) {
+        for prefix in self { hasher.combine(prefix) }
+    }
+}
+
+extension PrefixList: ExpressibleByArrayLiteral, CustomStringConvertible {
+    package init(arrayLiteral elements: IPPrefix...) { self.init(elements) }
+    package var description: String { map(\.description).joined(separator: ", ") }
+}

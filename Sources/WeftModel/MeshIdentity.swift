@@ -1,0 +1,37 @@
+// How a process without memory tells a mesh's own objects from all others.
+
+/// A mesh on a host: its name, its interface, and the numbers that follow from the interface's name.
+package struct MeshIdentity: Hashable, Sendable {
+    package var mesh: String
+    package var interface: String
+
+    package init(mesh: String, interface: String) {
+        self.mesh = mesh
+        self.interface = interface
+    }
+
+    /// The routing protocol number, and the address protocol number, of everything that Weft adds.
+    package static let protocolNumber: UInt8 = 119
+
+    package var alias: String { Link.alias(mesh: mesh) }
+
+    /// The metric of this mesh's `unreachable` routes: 0x7700_0000 plus the low 24 bits of the FNV-1a hash of the
+    /// interface's name. Worse than any metric in use, and another for each interface.
+    package var unreachableMetric: UInt32 { 0x7700_0000 | Self.hash(interface) & 0x00FF_FFFF }
+
+    /// The name under which a kernel device is made before it gets its alias and its final name, in one message.
+    /// A link of this name is a half-made one of this mesh, and of nobody else.
+    package var reservedName: String {
+        let digits = String(Self.hash("\(interface)\u{0}\(mesh)"), radix: 16)
+        return "weft~" + String(repeating: "0", count: 8 - digits.count) + digits
+    }
+
+    /// FNV-1a, 32 bits.
+    package static func hash(_ text: String) -> UInt32 {
+        var hash: UInt32 = 2_166_136_261
+        for byte in text.utf8 {
+            hash = (hash ^ UInt32(byte)) &* 16_777_619
+        }
+        return hash
+    }
+}

@@ -1,0 +1,1 @@
+// The executable: everything it does is in WeftCommand.
