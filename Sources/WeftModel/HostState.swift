@@ -39,15 +39,19 @@ package struct DesiredState: Sendable {
     package var state: HostState
     /// Node names of peers, for plans and status.
     package var peerNames: [PublicKey: String]
+    /// The endpoint as written, for peers whose endpoint is a host name: `fra.example.net:51820`.
+    package var endpointNames: [PublicKey: String]
 
     package init(
-        mesh: String, interface: String, node: String, state: HostState, peerNames: [PublicKey: String] = [:]
+        mesh: String, interface: String, node: String, state: HostState, peerNames: [PublicKey: String] = [:],
+        endpointNames: [PublicKey: String] = [:]
     ) {
         self.mesh = mesh
         self.interface = interface
         self.node = node
         self.state = state
         self.peerNames = peerNames
+        self.endpointNames = endpointNames
     }
 
     /// What identifies this mesh's objects on a host.

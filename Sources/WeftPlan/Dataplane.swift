@@ -1,0 +1,158 @@
+// The seam between the reconciler and a kernel: what it reads, what it is asked to do, and what came of it.
+
+package import WeftModel
+
+/// A host's network as Weft sees it: the real kernel, or a model of it in tests.
+package protocol Dataplane {
+    /// Reads all that the mesh owns, completely or not at all.
+    ///
+    /// - Parameter sysctls: the paths to read.
+    mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation
+
+    /// Which of these routes' keys are taken by routes that are not the mesh's.
+    mutating func foreignRoutes(
+        at keys: [Route.Key], of mesh: MeshIdentity
+    ) throws(DataplaneError) -> [ForeignObject]
+
+    /// Performs operations of one kind, in order, in as few messages as fit; the outcomes are in the same order.
+    /// What follows a failure that leaves its order in doubt is reported as skipped.
+    mutating func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome]
+}
+
+/// What came of one operation.
+package enum Outcome: Hashable, Sendable {
+    case done
+    /// It was so already: what was to go was gone, what was to come was there and ours.
+    case already
+    case failed(DataplaneError)
+    /// Not tried, because what it depends on failed.
+    case skipped(String)
+
+    package var isFailure: Bool {
+        switch self {
+        case .done, .already: false
+        case .failed, .skipped: true
+        }
+    }
+}
+
+/// What is there.
+package struct Observation: Sendable {
+    /// Only what is the mesh's own. The link is nil where there is none of ours.
+    package var state: HostState
+    /// Nil where there is no link.
+    package var deviceKind: DeviceKind?
+    /// Of `state.peers`, index by index.
+    package var statistics: [PeerStatistics]
+    /// The name of a link that an interrupted create left behind.
+    package var halfMadeLink: String?
+    /// What is not ours on our interface, or in its place.
+    package var foreign: [ForeignObject]
+    /// When it was read, by the wall clock.
+    package var time: UnixTime
+
+    package init(
+        state: HostState = HostState(),
+        deviceKind: DeviceKind? = nil,
+        statistics: [PeerStatistics] = [],
+        halfMadeLink: String? = nil,
+        foreign: [ForeignObject] = [],
+        time: UnixTime
+    ) {
+        self.state = state
+        self.deviceKind = deviceKind
+        self.statistics = statistics
+        self.halfMadeLink = halfMadeLink
+        self.foreign = foreign
+        self.time = time
+    }
+}
+
+/// Something that is not Weft's: never changed, and shown where it matters.
+package struct ForeignObject: Hashable, Sendable {
+    package enum Relation: Hashable, Sendable {
+        /// It is there, and left alone.
+        case leftAlone
+        /// The mesh's link cannot be made while it is there.
+        case blocksLink
+        /// The route of this key cannot be made while it is there.
+        case blocksRoute(Route.Key)
+    }
+
+    /// `interface`, `address`, `route`.
+    package var kind: String
+    /// As `ip` would print it.
+    package var description: String
+    package var relation: Relation
+    /// What to do about it; empty where nothing needs doing.
+    package var remedy: String
+
+    package init(kind: String, description: String, relation: Relation = .leftAlone, remedy: String = "") {
+        self.kind = kind
+        self.description = description
+        self.relation = relation
+        self.remedy = remedy
+    }
+}
+
+/// A failure below: what was being done, what the kernel said, and what to do.
+package struct DataplaneError: Error, Hashable, Sendable, CustomStringConvertible {
+    package enum Code: String, Hashable, Sendable {
+        /// CAP_NET_ADMIN is missing.
+        case notPermitted
+        /// There is neither kernel WireGuard nor a user-space program for it.
+        case noWireGuard
+        /// The UDP port belongs to another socket.
+        case portInUse
+        /// A foreign object stands in the way.
+        case obstructed
+        /// What the operation needs has gone in the meantime.
+        case gone
+        /// Reads were interrupted by changes, again and again.
+        case inconsistent
+        case noMemory
+        /// The kernel refused the value.
+        case invalid
+        /// The kernel lacks a feature.
+        case unsupported
+        /// A file below /proc, /run or the state folder.
+        case file
+        /// A key is missing, unreadable, or has changed since the plan.
+        case key
+        case other
+    }
+
+    package var code: Code
+    /// A sentence with the remedy.
+    package var message: String
+    /// The system's error number, 0 where there is none.
+    package var errno: Int32
+    /// The kernel's own text (NLMSGERR_ATTR_MSG), empty where it gave none.
+    package var kernelText: String
+    /// What was being done: `add route 10.0.0.0/8 dev wg0`.
+    package var operation: String
+
+    package init(
+        _ code: Code, _ message: String, errno: Int32 = 0, kernelText: String = "", operation: String = ""
+    ) {
+        self.code = code
+        self.message = message
+        self.errno = errno
+        self.kernelText = kernelText
+        self.operation = operation
+    }
+
+    /// Whether the same may succeed later without anybody changing anything.
+    package var isRetryable: Bool {
+        switch code {
+        case .portInUse, .gone, .inconsistent, .noMemory, .file, .other: true
+        case .notPermitted, .noWireGuard, .obstructed, .invalid, .unsupported, .key: false
+        }
+    }
+
+    package var description: String {
+        var text = operation.isEmpty ? message : "\(operation): \(message)"
+        if !kernelText.isEmpty { text += " (kernel: \(kernelText))" }
+        return text
+    }
+}

@@ -1,0 +1,63 @@
+// When an endpoint is set. A peer's endpoint is where to dial first, not state to enforce: peers roam, and setting the
+// address of one that has roamed cuts it off until it speaks again.
+
+package import WeftModel
+
+/// Decides which live peers get their endpoint set. New peers get theirs with the rest of them.
+package struct EndpointPolicy: Sendable {
+    /// What was last applied, by public key; a peer without an entry has no memory.
+    package var remembered: [PublicKey: AppliedEndpoint]
+    /// The endpoint as written in the topology, for peers whose endpoint is a name; all others' is the address.
+    package var written: [PublicKey: String]
+    package var now: UnixTime
+
+    package init(remembered: [PublicKey: AppliedEndpoint], written: [PublicKey: String], now: UnixTime) {
+        self.remembered = remembered
+        self.written = written
+        self.now = now
+    }
+
+    /// How a peer's endpoint is written down after it was applied.
+    package func applied(_ key: PublicKey, _ endpoint: SocketAddress) -> AppliedEndpoint {
+        AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
+    }
+
+    /// An endpoint is set where the topology's text differs from what was last applied, where a name has another
+    /// address and the session is stale, and, without memory, where the session is stale. One that is already there
+    /// is left alone, and one taken out of the topology is no change.
+    func endpointsToSet(
+        desired: [Peer], live: [Peer], statistics: [PeerStatistics]
+    ) -> [(peer: Peer, endpoint: SocketAddress)] {
+        var result: [(peer: Peer, endpoint: SocketAddress)] = []
+        var liveIndices: [PublicKey: Int]?
+        for (position, peer) in desired.enumerated() {
+            guard let endpoint = peer.endpoint else { continue }
+            let index: Int
+            if position < live.count, live[position].publicKey == peer.publicKey {
+                index = position
+            } else {
+                if liveIndices == nil {
+                    liveIndices = Dictionary(
+                        uniqueKeysWithValues: live.enumerated().map { ($0.element.publicKey, $0.offset) })
+                }
+                guard let found = liveIndices?[peer.publicKey] else { continue }
+                index = found
+            }
+            if live[index].endpoint == endpoint { continue }
+            if let memory = remembered[peer.publicKey] {
+                if memory.written == written[peer.publicKey] ?? endpoint.description {
+                    if memory.address == endpoint || !isStale(statistics[index]) { continue }
+                }
+            } else if !isStale(statistics[index]) {
+                continue
+            }
+            result.append((live[index], endpoint))
+        }
+        return result
+    }
+
+    private func isStale(_ statistics: PeerStatistics) -> Bool {
+        guard let handshake = statistics.lastHandshake else { return true }
+        return now.seconds(since: handshake) > PeerStatistics.staleAfter
+    }
+}

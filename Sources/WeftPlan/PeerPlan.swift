@@ -1,0 +1,141 @@
+// Peers: which come, change and go, and how an allowed IP moves from one to another without being at neither.
+
+package import WeftModel
+
+/// A change of a live peer; nil fields are left alone.
+package struct PeerChange: Hashable, Sendable {
+    package var publicKey: PublicKey
+    /// `.none` clears the key, by an explicit zero.
+    package var presharedKey: PresharedKey?
+    /// Whether the peer has a preshared key now.
+    package var hadPresharedKey: Bool
+    /// In seconds; 0 clears it.
+    package var persistentKeepalive: UInt16?
+    package var oldPersistentKeepalive: UInt16
+    package var endpoint: SocketAddress?
+    package var oldEndpoint: SocketAddress?
+    /// To be added here; the kernel takes each from the peer that has it now.
+    package var added: [IPPrefix] = []
+    /// To be at no peer afterwards.
+    package var removed: [IPPrefix] = []
+    /// Taken by another peer's `added`: nothing is sent for these.
+    package var moved: [Move] = []
+
+    package struct Move: Hashable, Sendable {
+        package var prefix: IPPrefix
+        package var to: PublicKey
+
+        package init(prefix: IPPrefix, to: PublicKey) {
+            self.prefix = prefix
+            self.to = to
+        }
+    }
+
+    package init(of live: Peer) {
+        publicKey = live.publicKey
+        hadPresharedKey = live.presharedKey != .none
+        oldPersistentKeepalive = live.persistentKeepalive
+        oldEndpoint = live.endpoint
+    }
+
+    /// Whether there is anything to send.
+    package var isEmpty: Bool {
+        presharedKey == nil && persistentKeepalive == nil && endpoint == nil && added.isEmpty && removed.isEmpty
+    }
+}
+
+package enum PeerOperation: Hashable, Sendable {
+    case add(Peer)
+    case change(PeerChange)
+    case remove(Peer)
+
+    package var action: Operation.Action {
+        switch self {
+        case .add: .add
+        case .change: .change
+        case .remove: .remove
+        }
+    }
+
+    package var publicKey: PublicKey {
+        switch self {
+        case .add(let peer), .remove(let peer): peer.publicKey
+        case .change(let change): change.publicKey
+        }
+    }
+}
+
+/// Orders peers' operations: additions and changes first, removals last, so that a prefix is always at one peer.
+///
+/// - Parameters:
+///   - endpoints: decides, per peer that stays, whether its endpoint is to be set.
+func planPeers(
+    desired: [Peer], live: [Peer], statistics: [PeerStatistics], endpoints: EndpointPolicy
+) -> [PlannedOperation] {
+    let diff = CollectionDiff(desired: desired, live: live)
+    var changes = changedPeers(diff)
+    addEndpoints(to: &changes, desired: desired, live: live, statistics: statistics, policy: endpoints)
+    if diff.isEmpty, changes.isEmpty { return [] }
+
+    // Who takes which prefix: a prefix that a peer loses to another one is moved, not removed.
+    var takers: [IPPrefix: PublicKey] = [:]
+    for peer in diff.added { for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey } }
+    for change in changes { for prefix in change.added { takers[prefix] = change.publicKey } }
+
+    var operations = diff.added.map { PlannedOperation(.peer(.add($0))) }
+    for var change in changes {
+        change.moved = change.removed.compactMap { prefix in
+            takers[prefix].map { PeerChange.Move(prefix: prefix, to: $0) }
+        }
+        change.removed.removeAll { takers[$0] != nil }
+        if change.isEmpty, change.moved.isEmpty { continue }
+        let (effect, scope) = sessionEffect(of: change)
+        operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
+    }
+    operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
+    return operations
+}
+
+private func changedPeers(_ diff: CollectionDiff<Peer>) -> [PeerChange] {
+    diff.changed.map { pair in
+        var change = PeerChange(of: pair.live)
+        if pair.desired.presharedKey != .external, pair.desired.presharedKey != pair.live.presharedKey {
+            change.presharedKey = pair.desired.presharedKey
+        }
+        if pair.desired.persistentKeepalive != pair.live.persistentKeepalive {
+            change.persistentKeepalive = pair.desired.persistentKeepalive
+        }
+        change.added = pair.desired.allowedIPs.subtracting(pair.live.allowedIPs)
+        change.removed = pair.live.allowedIPs.subtracting(pair.desired.allowedIPs)
+        return change
+    }
+}
+
+private func addEndpoints(
+    to changes: inout [PeerChange], desired: [Peer], live: [Peer], statistics: [PeerStatistics], policy: EndpointPolicy
+) {
+    let wanted = policy.endpointsToSet(desired: desired, live: live, statistics: statistics)
+    if wanted.isEmpty { return }
+    var indices: [PublicKey: Int] = [:]
+    for (index, change) in changes.enumerated() { indices[change.publicKey] = index }
+    for (peer, endpoint) in wanted {
+        if let index = indices[peer.publicKey] {
+            changes[index].endpoint = endpoint
+        } else {
+            var change = PeerChange(of: peer)
+            change.endpoint = endpoint
+            changes.append(change)
+        }
+    }
+}
+
+private func sessionEffect(of change: PeerChange) -> (SessionEffect, String) {
+    if change.presharedKey != nil {
+        return (.rehandshake, "traffic ends after 3 minutes unless the peer has the same preshared key")
+    }
+    if !change.removed.isEmpty {
+        let count = change.removed.count
+        return (.outage, count == 1 ? "\(change.removed[0]) only" : "\(count) removed allowed IPs only")
+    }
+    return (.hitless, "")
+}

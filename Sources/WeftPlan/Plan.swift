@@ -1,0 +1,107 @@
+// A plan: what must happen on a host, in the order in which it is safe.
+
+package import WeftModel
+
+/// A plan is data: it holds no secret, and it can be shown, checked and applied.
+package struct Plan: Sendable {
+    package var mesh: MeshIdentity
+    /// In the order in which they are applied.
+    package var operations: [PlannedOperation]
+    /// What is not ours and left alone, or stands in the way.
+    package var foreign: [ForeignObject]
+    /// Endpoints that are to be remembered although nothing is sent for them.
+    package var endpointsToRemember: [PublicKey: AppliedEndpoint]
+
+    /// Whether nothing at all can be done until a foreign object is gone.
+    package var isBlocked: Bool { foreign.contains { $0.relation == .blocksLink } }
+
+    /// What stands in the way of something.
+    package var obstacles: [ForeignObject] { foreign.filter { $0.relation != .leftAlone } }
+
+    package var isEmpty: Bool { operations.isEmpty }
+}
+
+extension Plan {
+    /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
+    ///
+    /// The order: the link, its device and its size; addresses; peers, each prefix moved before anything is removed;
+    /// the link up; routes made; and only then routes and addresses removed. Settings of the host come last when they
+    /// are claimed and first when they are released.
+    ///
+    /// - Parameter foreignRoutes: routes of others that hold a key that the mesh wants.
+    package init(
+        mesh: MeshIdentity,
+        desired: DesiredState?,
+        observed: Observation,
+        memory: Memory,
+        foreignRoutes: [ForeignObject] = []
+    ) {
+        self.mesh = mesh
+        foreign = observed.foreign + foreignRoutes
+        operations = []
+        endpointsToRemember = [:]
+        if foreign.contains(where: { $0.relation == .blocksLink }), desired != nil { return }
+
+        let wanted = desired?.state ?? HostState()
+        let live = observed.state
+        let interface = mesh.interface
+        let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
+        let sysctls = SysctlPlan(
+            desired: wanted.sysctls, live: live.sysctls, memory: memory.sysctls, mesh: mesh)
+        guard desired != nil else {
+            // What hangs on the link goes with it; what does not is named.
+            let loose = live.routes.filter { $0.target == .unreachable || live.link == nil }
+            operations =
+                sysctls.release
+                + loose.map { PlannedOperation(.route(.remove($0, interface: interface))) } + links.create
+                + links.remove
+            return
+        }
+        let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
+        let routes = RoutePlan(desired: wanted.routes, live: live.routes, interface: interface)
+        let policy = EndpointPolicy(remembered: memory.mesh.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
+        let peers = planPeers(
+            desired: wanted.peers, live: live.peers, statistics: observed.statistics, endpoints: policy)
+        let blockedKeys = Set(
+            foreignRoutes.compactMap { object -> Route.Key? in
+                if case .blocksRoute(let key) = object.relation { key } else { nil }
+            })
+
+        operations = links.create
+        if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
+            operations.append(device)
+        }
+        operations += links.resize + addresses.add + peers + links.raise
+        operations += routes.make.filter { operation in
+            guard !blockedKeys.isEmpty, case .route(let route) = operation.operation else { return true }
+            return !blockedKeys.contains(route.route.key)
+        }
+        operations += routes.remove + addresses.remove + sysctls.release + sysctls.claim
+        rememberEndpoints(of: wanted.peers, live: live.peers, memory: memory.mesh, policy: policy)
+    }
+
+    /// What is live as the topology has it is remembered, so that a later change of the topology can be told from a
+    /// peer that roamed.
+    private mutating func rememberEndpoints(
+        of desired: [Peer], live: [Peer], memory: MeshMemory, policy: EndpointPolicy
+    ) {
+        var liveEndpoints: [PublicKey: SocketAddress]?
+        for (index, peer) in desired.enumerated() {
+            guard let endpoint = peer.endpoint, memory.endpoints[peer.publicKey] != policy.applied(peer.publicKey, endpoint)
+            else { continue }
+            let there: SocketAddress?
+            if index < live.count, live[index].publicKey == peer.publicKey {
+                there = live[index].endpoint
+            } else {
+                if liveEndpoints == nil {
+                    liveEndpoints = [:]
+                    for peer in live { liveEndpoints?[peer.publicKey] = peer.endpoint }
+                }
+                there = liveEndpoints?[peer.publicKey]
+            }
+            if there == endpoint {
+                endpointsToRemember[peer.publicKey] = policy.applied(peer.publicKey, endpoint)
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+// Kernel settings: claimed and written where they differ, given back when the last claim ends.
+
+package import WeftModel
+
+package enum SysctlOperation: Hashable, Sendable {
+    /// Write down the claim and the value before it, then write the value.
+    case claim(Sysctl, from: String)
+    /// Write down the claim on a value that is right already.
+    case hold(Sysctl)
+    /// End the claim. `restore` is the value from before the first claim, nil where it stays as it is.
+    case release(path: String, from: String, restore: String?)
+
+    package var path: String {
+        switch self {
+        case .claim(let sysctl, _), .hold(let sysctl): sysctl.path
+        case .release(let path, _, _): path
+        }
+    }
+}
+
+struct SysctlPlan {
+    var claim: [PlannedOperation] = []
+    var release: [PlannedOperation] = []
+
+    /// - Parameters:
+    ///   - desired: in the order in which they are to be written.
+    ///   - live: the values read now, of all desired and all claimed paths.
+    init(desired: [Sysctl], live: [Sysctl], memory: SysctlMemory, mesh: MeshIdentity) {
+        let values = Dictionary(live.map { ($0.path, $0.value) }) { first, _ in first }
+        let claimed = memory.claims[mesh.interface] ?? []
+        for sysctl in desired {
+            guard let value = values[sysctl.path] else { continue }
+            if value != sysctl.value {
+                claim.append(PlannedOperation(.sysctl(.claim(sysctl, from: value))))
+            } else if !claimed.contains(sysctl.path) {
+                claim.append(PlannedOperation(.sysctl(.hold(sysctl))))
+            }
+        }
+        let wanted = Set(desired.map(\.path))
+        for path in claimed.sorted().reversed() where !wanted.contains(path) {
+            let value = values[path] ?? ""
+            let isLast = !memory.claims.contains { $0.key != mesh.interface && $0.value.contains(path) }
+            // A value that somebody has changed since is theirs.
+            let original = memory.originals[path]
+            let ours = original.map { $0.written == value } ?? false
+            let restore = isLast && ours && original?.value != value ? original?.value : nil
+            release.append(PlannedOperation(.sysctl(.release(path: path, from: value, restore: restore))))
+        }
+    }
+}
