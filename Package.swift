@@ -68,6 +68,7 @@ let package = Package(
             ],
             swiftSettings: settings),
         .executableTarget(name: "weft", dependencies: ["WeftCommand"], swiftSettings: settings),
+        .testTarget(name: "WeftKeysTests", dependencies: ["WeftKeys", "WeftModel"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
     ]
 )
