@@ -10,6 +10,10 @@ package struct HostFacts: Sendable {
     package var resolvedNames: [String: [IPAddress]]
     /// The MTU of the path to the endpoints, less WireGuard's overhead; nil where it was not looked up.
     package var linkMTU: UInt32?
+    /// Whether names were looked up at all; where not, a missing answer says nothing.
+    package var didResolve: Bool
+    /// Interfaces (and `default`) whose accept_ra is 1 or 2: they must be told to go on when IPv6 forwarding is on.
+    package var acceptingRouterAdvertisements: Set<String>
     /// Networks that the host is connected to without Weft.
     package var connectedNetworks: [ConnectedNetwork]
 
@@ -29,12 +33,16 @@ package struct HostFacts: Sendable {
         presharedKeys: [String: SecretTag] = [:],
         resolvedNames: [String: [IPAddress]] = [:],
         linkMTU: UInt32? = nil,
-        connectedNetworks: [ConnectedNetwork] = []
+        connectedNetworks: [ConnectedNetwork] = [],
+        acceptingRouterAdvertisements: Set<String> = [],
+        didResolve: Bool = false
     ) {
         self.privateKey = privateKey
         self.presharedKeys = presharedKeys
         self.resolvedNames = resolvedNames
         self.linkMTU = linkMTU
         self.connectedNetworks = connectedNetworks
+        self.acceptingRouterAdvertisements = acceptingRouterAdvertisements
+        self.didResolve = didResolve
     }
 }
