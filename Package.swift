@@ -70,5 +70,9 @@ let package = Package(
         .executableTarget(name: "weft", dependencies: ["WeftCommand"], swiftSettings: settings),
         .testTarget(name: "WeftKeysTests", dependencies: ["WeftKeys", "WeftModel"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
+        .testTarget(
+            name: "WeftTopologyTests",
+            dependencies: ["WeftDiagnostics", "WeftModel", "WeftRender", "WeftTopology", "YAML"],
+            swiftSettings: settings),
     ]
 )

@@ -43,12 +43,12 @@ private let start = UnixTime(seconds: 1_800_000_000)
 
 extension Topology {
     fileprivate func state(of name: String, facts: HostFacts = HostFacts(), at time: UnixTime = start) throws -> HostState {
-        let index = try #require(index(ofNode: name))
-        return compile(for: index, facts: facts, at: time).desired.state
+        let found = try #require(self.index(ofNode: name))
+        return compile(for: found, facts: facts, at: time).desired.state
     }
 
     fileprivate func peer(_ name: String, at host: String, facts: HostFacts = HostFacts()) throws -> Peer? {
-        let key = nodes[try #require(index(ofNode: name))].publicKey.value
+        let key = nodes[try #require(self.index(ofNode: name))].publicKey.value
         return try state(of: host, facts: facts).peers.first { $0.publicKey == key }
     }
 }
