@@ -31,7 +31,7 @@ let package = Package(
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "Netlink", dependencies: ["CLinux"], swiftSettings: byteSettings),
         .target(name: "WeftDiagnostics", swiftSettings: settings),
-        .target(name: "WeftKeys", dependencies: ["CSodium", "WeftModel"], swiftSettings: byteSettings),
+        .target(name: "WeftKeys", dependencies: ["CLinux", "CSodium", "WeftModel"], swiftSettings: byteSettings),
         .target(
             name: "WeftLinux",
             dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftModel", "WeftPlan"],
@@ -68,7 +68,7 @@ let package = Package(
             ],
             swiftSettings: settings),
         .executableTarget(name: "weft", dependencies: ["WeftCommand"], swiftSettings: settings),
-        .testTarget(name: "WeftKeysTests", dependencies: ["WeftKeys", "WeftModel"], swiftSettings: settings),
+        .testTarget(name: "WeftKeysTests", dependencies: ["CLinux", "WeftKeys", "WeftModel"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(
             name: "WeftTopologyTests",

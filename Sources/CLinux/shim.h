@@ -3,6 +3,7 @@
 #ifndef WEFT_CLINUX_SHIM_H
 #define WEFT_CLINUX_SHIM_H
 
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
@@ -12,5 +13,8 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/wireguard.h>
+
+// prctl(2) is variadic, which Swift cannot call.
+static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
 
 #endif

@@ -62,3 +62,38 @@ enum Sodium {
         precondition(started, "libsodium does not start: no source of random bytes")
     }
 }
+
+// What is done to a key in place: 32 bytes, never in plain memory.
+extension GuardedMemory {
+    func zero() { unsafe sodium_memzero(base, count) }
+
+    var isZero: Bool { unsafe sodium_is_zero(base.assumingMemoryBound(to: UInt8.self), count) == 1 }
+
+    func fillRandomly() { unsafe randombytes_buf(base, count) }
+
+    /// Sets the bits that make 32 bytes a Curve25519 scalar, as the kernel does: see RFC 7748, section 5.
+    func clamp() {
+        unsafe withMutableBytes { bytes in
+            unsafe bytes[0] &= 248
+            unsafe bytes[31] = unsafe bytes[31] & 127 | 64
+        }
+    }
+
+    /// Takes 44 characters of canonical base64; false where they are not.
+    func decodeBase64(_ text: Span<UInt8>) -> Bool {
+        var length = 0
+        let result = unsafe text.withUnsafeBytes { input in
+            unsafe sodium_base642bin(
+                base.assumingMemoryBound(to: UInt8.self), count, input.assumingMemoryBound(to: CChar.self).baseAddress,
+                input.count, nil, &length, nil, sodium_base64_VARIANT_ORIGINAL)
+        }
+        return result == 0 && length == count
+    }
+
+    /// Writes the 44 characters of 32 bytes, and the zero byte after them for which the library wants room.
+    func encodeBase64(into text: borrowing GuardedMemory) {
+        _ = unsafe sodium_bin2base64(
+            text.base.assumingMemoryBound(to: CChar.self), text.count, base.assumingMemoryBound(to: UInt8.self), count,
+            sodium_base64_VARIANT_ORIGINAL)
+    }
+}
