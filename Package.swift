@@ -71,6 +71,15 @@ let package = Package(
         .testTarget(name: "WeftKeysTests", dependencies: ["CLinux", "WeftKeys", "WeftModel"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(
+            name: "WeftReconcileTests",
+            dependencies: ["WeftModel", "WeftPlan", "WeftReconcile", "WeftTestSupport"],
+            swiftSettings: settings),
+        .target(
+            name: "WeftTestSupport",
+            dependencies: ["WeftModel", "WeftPlan"],
+            path: "Tests/Support/WeftTestSupport",
+            swiftSettings: settings),
+        .testTarget(
             name: "WeftTopologyTests",
             dependencies: ["WeftDiagnostics", "WeftModel", "WeftRender", "WeftTopology", "YAML"],
             swiftSettings: settings),

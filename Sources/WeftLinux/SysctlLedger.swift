@@ -9,6 +9,9 @@ package protocol SysctlLedger {
     /// an original value already, it stays. Returns when the record is on disk.
     mutating func record(_ sysctl: Sysctl, over current: String, by interface: String) throws(DataplaneError)
 
+    /// What is recorded now; empty where nothing is, or where the record is of another boot.
+    func memory() throws(DataplaneError) -> SysctlMemory
+
     /// Ends the claim of `interface` on `path`; with the last claim the original value is forgotten. Called after the
     /// value was restored. A claim that is not there is success.
     mutating func release(_ path: String, by interface: String) throws(DataplaneError)

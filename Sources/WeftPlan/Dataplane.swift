@@ -6,7 +6,7 @@ package import WeftModel
 package protocol Dataplane {
     /// Reads all that the mesh owns, completely or not at all.
     ///
-    /// - Parameter sysctls: the paths to read.
+    /// - Parameter sysctls: the paths to read, besides those that the mesh has claimed.
     mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation
 
     /// Which of these routes' keys are taken by routes that are not the mesh's.
@@ -48,11 +48,14 @@ package struct Observation: Sendable {
     package var halfMadeLink: String?
     /// What is not ours on our interface, or in its place.
     package var foreign: [ForeignObject]
+    /// Who has claimed which sysctl.
+    package var sysctlMemory: SysctlMemory
     /// When it was read, by the wall clock.
     package var time: UnixTime
 
     package init(
         state: HostState = HostState(),
+        sysctlMemory: SysctlMemory = SysctlMemory(),
         deviceKind: DeviceKind? = nil,
         statistics: [PeerStatistics] = [],
         halfMadeLink: String? = nil,
@@ -64,6 +67,7 @@ package struct Observation: Sendable {
         self.statistics = statistics
         self.halfMadeLink = halfMadeLink
         self.foreign = foreign
+        self.sysctlMemory = sysctlMemory
         self.time = time
     }
 }

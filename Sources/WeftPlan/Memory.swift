@@ -47,14 +47,3 @@ package struct SysctlMemory: Hashable, Sendable {
         self.claims = claims
     }
 }
-
-/// All memory that a plan is made with.
-package struct Memory: Hashable, Sendable {
-    package var mesh: MeshMemory
-    package var sysctls: SysctlMemory
-
-    package init(mesh: MeshMemory = MeshMemory(), sysctls: SysctlMemory = SysctlMemory()) {
-        self.mesh = mesh
-        self.sysctls = sysctls
-    }
-}

@@ -33,7 +33,7 @@ extension Plan {
         mesh: MeshIdentity,
         desired: DesiredState?,
         observed: Observation,
-        memory: Memory,
+        memory: MeshMemory,
         foreignRoutes: [ForeignObject] = []
     ) {
         self.mesh = mesh
@@ -47,7 +47,7 @@ extension Plan {
         let interface = mesh.interface
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let sysctls = SysctlPlan(
-            desired: wanted.sysctls, live: live.sysctls, memory: memory.sysctls, mesh: mesh)
+            desired: wanted.sysctls, live: live.sysctls, memory: observed.sysctlMemory, mesh: mesh)
         guard desired != nil else {
             // What hangs on the link goes with it; what does not is named.
             let loose = live.routes.filter { $0.target == .unreachable || live.link == nil }
@@ -59,7 +59,7 @@ extension Plan {
         }
         let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
         let routes = RoutePlan(desired: wanted.routes, live: live.routes, interface: interface)
-        let policy = EndpointPolicy(remembered: memory.mesh.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
+        let policy = EndpointPolicy(remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
         let peers = planPeers(
             desired: wanted.peers, live: live.peers, statistics: observed.statistics, endpoints: policy)
         let blockedKeys = Set(
@@ -77,7 +77,7 @@ extension Plan {
             return !blockedKeys.contains(route.route.key)
         }
         operations += routes.remove + addresses.remove + sysctls.release + sysctls.claim
-        rememberEndpoints(of: wanted.peers, live: live.peers, memory: memory.mesh, policy: policy)
+        rememberEndpoints(of: wanted.peers, live: live.peers, memory: memory, policy: policy)
     }
 
     /// What is live as the topology has it is remembered, so that a later change of the topology can be told from a

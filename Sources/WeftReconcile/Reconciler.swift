@@ -1,0 +1,198 @@
+// One pass: observe, diff, apply step by step, observe again.
+
+package import WeftModel
+package import WeftPlan
+
+/// Leads one mesh on one host from what is there to what is wanted. Everything it knows it reads in the same pass.
+package struct Reconciler<Plane: Dataplane> {
+    package var dataplane: Plane
+
+    package init(_ dataplane: Plane) {
+        self.dataplane = dataplane
+    }
+
+    /// Reads the host and plans. Changes nothing.
+    ///
+    /// - Parameter desired: nil, or a state without a link, means that the mesh is to go.
+    package mutating func plan(
+        _ mesh: MeshIdentity, desired: DesiredState?, memory: MeshMemory
+    ) throws(DataplaneError) -> (plan: Plan, observation: Observation) {
+        let observation = try dataplane.observe(mesh, sysctls: (desired?.state.sysctls ?? []).map(\.path))
+        var plan = Plan(mesh: mesh, desired: desired, observed: observation, memory: memory)
+        // Routes of others are read only where a route of ours would have to stand beside them.
+        let added = plan.operations.compactMap { planned -> Route.Key? in
+            if case .route(.add(let route, _)) = planned.operation { route.key } else { nil }
+        }
+        if !added.isEmpty {
+            let obstacles = try dataplane.foreignRoutes(at: added, of: mesh)
+            if !obstacles.isEmpty {
+                plan = Plan(
+                    mesh: mesh, desired: desired, observed: observation, memory: memory, foreignRoutes: obstacles)
+            }
+        }
+        return (plan, observation)
+    }
+}
+
+/// A plan on its way: one bounded batch at a time, so that a daemon can serve its sockets in between.
+package struct Application: Sendable {
+    package let plan: Plan
+    /// Of `plan.operations`, as far as they were tried.
+    package private(set) var outcomes: [Outcome] = []
+    /// Set when nothing more may be tried.
+    private var abandoned: String?
+
+    /// How many operations go to the dataplane at once. Netlink batches of this size reach full speed.
+    package static let batch = 500
+
+    package init(_ plan: Plan) {
+        self.plan = plan
+        outcomes.reserveCapacity(plan.operations.count)
+    }
+
+    package var isFinished: Bool { outcomes.count == plan.operations.count }
+
+    /// Applies the next batch: a run of operations of one kind.
+    ///
+    /// - Returns: the indices of the operations that were decided.
+    package mutating func step<Plane: Dataplane>(_ dataplane: inout Plane) -> Range<Int> {
+        let start = outcomes.count
+        guard start < plan.operations.count else { return start..<start }
+        let kind = plan.operations[start].operation.kind
+        var end = start + 1
+        while end < plan.operations.count, end - start < Self.batch, plan.operations[end].operation.kind == kind {
+            end += 1
+        }
+        if let abandoned {
+            outcomes += [Outcome](repeating: .skipped(abandoned), count: end - start)
+            return start..<end
+        }
+        if kind == .peer {
+            return stepPeers(start..<end, &dataplane)
+        }
+        outcomes += dataplane.perform(plan.operations[start..<end].map(\.operation), for: plan.mesh)
+        for index in start..<end where outcomes[index].isFailure { note(failureOf: index, &dataplane) }
+        return start..<end
+    }
+
+    /// Peers are removed only while every addition and change before them has gone well: a prefix that was to move
+    /// would otherwise be at neither.
+    private mutating func stepPeers<Plane: Dataplane>(_ range: Range<Int>, _ dataplane: inout Plane) -> Range<Int> {
+        let failedBefore = plan.operations.indices.prefix(range.lowerBound).contains { index in
+            plan.operations[index].operation.kind == .peer && outcomes[index].isFailure
+        }
+        var end = range.upperBound
+        if failedBefore, let removal = range.first(where: { plan.operations[$0].operation.action == .remove }) {
+            if removal == range.lowerBound {
+                let reason = "a peer before it failed, and its allowed IPs may have been meant to move"
+                outcomes += [Outcome](repeating: .skipped(reason), count: range.count)
+                return range
+            }
+            end = removal
+        }
+        outcomes += dataplane.perform(plan.operations[range.lowerBound..<end].map(\.operation), for: plan.mesh)
+        return range.lowerBound..<end
+    }
+
+    /// What depends on what: without its link, its key or its device up, the rest has nothing to stand on.
+    private mutating func note<Plane: Dataplane>(failureOf index: Int, _ dataplane: inout Plane) {
+        switch plan.operations[index].operation {
+        case .link(.create): abandoned = "the link could not be made"
+        case .device: abandoned = "the device could not be configured"
+        case .link(.setUp(let interface)):
+            abandoned = "the link could not be brought up"
+            undoCreation(of: interface, &dataplane)
+        default: break
+        }
+        if abandoned != nil, case .device(let device) = plan.operations[index].operation {
+            undoCreation(of: device.interface, &dataplane)
+        }
+    }
+
+    /// A link that this very plan made and that cannot carry traffic is taken away again, as if nothing had been tried.
+    private mutating func undoCreation<Plane: Dataplane>(of interface: String, _ dataplane: inout Plane) {
+        let wasMade = plan.operations.indices.prefix(outcomes.count).contains { index in
+            if case .link(.create) = plan.operations[index].operation { outcomes[index] == .done } else { false }
+        }
+        if wasMade { _ = dataplane.perform([.link(.remove(interface: interface))], for: plan.mesh) }
+    }
+}
+
+/// What came of a whole pass.
+package struct PassReport: Sendable {
+    package var plan: Plan
+    package var outcomes: [Outcome]
+    /// What is left to do after the pass, as a plan from what was read then; nil where that could not be read.
+    package var remaining: Plan?
+    /// Why it could not be read.
+    package var verificationError: DataplaneError?
+    /// What was read last.
+    package var observation: Observation
+    /// What to remember from now on.
+    package var memory: MeshMemory
+
+    /// Whether the host is as wanted.
+    package var isConverged: Bool {
+        guard let remaining else { return false }
+        return remaining.isEmpty && !remaining.isBlocked && remaining.obstacles.isEmpty
+    }
+}
+
+extension Reconciler {
+    /// Applies a plan to its end, observes again and diffs again.
+    ///
+    /// - Parameters:
+    ///   - progress: called after each batch with the indices it decided.
+    package mutating func apply(
+        _ plan: Plan, desired: DesiredState?, memory: MeshMemory, observation: Observation,
+        progress: (Application, Range<Int>) -> Void = { _, _ in }
+    ) -> PassReport {
+        var application = Application(plan)
+        while !application.isFinished {
+            let decided = application.step(&dataplane)
+            progress(application, decided)
+        }
+        var remembered = memory
+        remembered.note(application, written: desired?.endpointNames ?? [:], wanted: desired?.state.peers ?? [])
+        var report = PassReport(
+            plan: plan, outcomes: application.outcomes, observation: observation, memory: remembered)
+        if plan.operations.isEmpty {
+            report.remaining = plan
+            return report
+        }
+        do throws(DataplaneError) {
+            let (remaining, seen) = try self.plan(plan.mesh, desired: desired, memory: remembered)
+            report.remaining = remaining
+            report.observation = seen
+        } catch {
+            report.verificationError = error
+        }
+        return report
+    }
+}
+
+extension MeshMemory {
+    /// Writes down the endpoints that were applied, and forgets those of peers that are gone.
+    mutating func note(_ application: Application, written: [PublicKey: String], wanted: [Peer]) {
+        func remember(_ key: PublicKey, _ endpoint: SocketAddress) {
+            endpoints[key] = AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
+        }
+        for (key, endpoint) in application.plan.endpointsToRemember { endpoints[key] = endpoint }
+        for (index, outcome) in application.outcomes.enumerated() where !outcome.isFailure {
+            guard case .peer(let operation) = application.plan.operations[index].operation else { continue }
+            switch operation {
+            case .add(let peer):
+                if let endpoint = peer.endpoint { remember(peer.publicKey, endpoint) }
+            case .change(let change):
+                if let endpoint = change.endpoint { remember(change.publicKey, endpoint) }
+            case .remove(let peer):
+                endpoints[peer.publicKey] = nil
+            }
+        }
+        // An endpoint taken out of the topology is forgotten, so that the same one put back is a change.
+        if !endpoints.isEmpty {
+            let dialled = Set(wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))
+            endpoints = endpoints.filter { dialled.contains($0.key) }
+        }
+    }
+}

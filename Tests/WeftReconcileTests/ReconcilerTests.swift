@@ -1,0 +1,361 @@
+// The loop on the model kernel: what it does, in which order, and that it always ends where it should.
+
+import Testing
+import WeftModel
+import WeftPlan
+import WeftReconcile
+import WeftTestSupport
+
+private let mesh = MeshIdentity(mesh: "corp", interface: "wg0")
+
+private func key(_ number: UInt64) -> PublicKey { PublicKey(bigEndianWords: number << 40, 7, 7, 7) }
+
+/// A host with its reconciler and its memory, as `weft apply` uses them.
+private struct Host {
+    var reconciler: Reconciler<ModelKernel>
+    var memory = MeshMemory()
+
+    init(_ kernel: ModelKernel = ModelKernel()) { reconciler = Reconciler(kernel) }
+
+    var kernel: ModelKernel {
+        get { reconciler.dataplane }
+        set { reconciler.dataplane = newValue }
+    }
+
+    mutating func plan(_ desired: DesiredState?, _ identity: MeshIdentity = mesh) throws -> Plan {
+        try reconciler.plan(identity, desired: desired, memory: memory).plan
+    }
+
+    @discardableResult
+    mutating func apply(_ desired: DesiredState?, _ identity: MeshIdentity = mesh) throws -> PassReport {
+        let (plan, observation) = try reconciler.plan(identity, desired: desired, memory: memory)
+        let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation)
+        // A killed process remembers nothing.
+        if !self.kernel.isKilled { memory = report.memory }
+        return report
+    }
+}
+
+private func random(_ seed: Int) -> DesiredState {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    return randomDesiredState(&generator, mesh: mesh)
+}
+
+/// All that a kernel holds for the mesh, in an order of its own, endpoints aside.
+private func contents(_ kernel: ModelKernel) throws -> [String] {
+    var kernel = kernel
+    let seen = try kernel.observe(mesh, sysctls: kernel.sysctls.keys.sorted())
+    var lines = seen.state.peers.map { peer in
+        var peer = peer
+        peer.endpoint = nil
+        return "\(peer)"
+    }
+    lines += seen.state.routes.map { "\($0)" } + seen.state.addresses.map { "\($0)" }
+    lines += seen.state.sysctls.map { "\($0)" }
+    lines += [seen.state.link.map { "\($0)" } ?? "none"]
+    if var device = seen.state.device {
+        // An unset port is the kernel's to choose, so what was there before may stay.
+        device.listenPort = nil
+        lines.append("\(device)")
+    }
+    return lines.sorted()
+}
+
+@Suite struct ReconcilerTests {
+    @Test(arguments: 1...40)
+    func aThenBEqualsBAlone(seed: Int) throws {
+        let first = random(seed * 2)
+        let second = random(seed * 2 + 1)
+        var host = Host()
+        #expect(try host.apply(first).isConverged)
+        let prefixes = { (state: DesiredState) in Set(state.state.peers.flatMap { Array($0.allowedIPs) }) }
+        host.kernel.guarded = prefixes(first).intersection(prefixes(second))
+        let report = try host.apply(second)
+        #expect(report.outcomes.allSatisfy { !$0.isFailure })
+        #expect(report.isConverged)
+        #expect(host.kernel.lost.isEmpty)
+        let mutations = host.kernel.mutations
+        #expect(try host.apply(second).isConverged)
+        #expect(host.kernel.mutations == mutations, "a pass with nothing to do sends nothing")
+        var clean = Host()
+        try clean.apply(second)
+        #expect(try contents(host.kernel) == contents(clean.kernel))
+        try host.apply(nil)
+        #expect(host.kernel.links.isEmpty && host.kernel.routes.isEmpty)
+        #expect(host.kernel.sysctls["net/ipv4/ip_forward"] == "0")
+    }
+
+    @Test(arguments: 1...6)
+    func killedAnywhereTheNextApplyConverges(seed: Int) throws {
+        let first = random(seed * 2)
+        let second = random(seed * 2 + 1)
+        var base = Host()
+        try base.apply(first)
+        let total = try base.plan(second).operations.count
+        for count in 0...total {
+            var host = base
+            host.kernel.killAfter = host.kernel.mutations + count
+            try host.apply(second)
+            host.kernel.killAfter = nil
+            #expect(try host.apply(second).isConverged, "killed after \(count) of \(total)")
+            #expect(try host.plan(second).isEmpty)
+        }
+    }
+
+    /// Once per fault: every operation of the plan fails in turn, in each way that the kernel has.
+    @Test(arguments: [
+        DataplaneError.Code.noMemory, .portInUse, .gone, .invalid, .obstructed, .notPermitted, .inconsistent, .other,
+    ])
+    func everyOperationMayFailOnce(code: DataplaneError.Code) throws {
+        for seed in 1...4 {
+            let first = random(seed * 2)
+            let second = random(seed * 2 + 1)
+            var base = Host()
+            try base.apply(first)
+            let total = try base.plan(second).operations.count
+            let prefixes = { (state: DesiredState) in Set(state.state.peers.flatMap { Array($0.allowedIPs) }) }
+            for count in 1...max(1, total) {
+                var host = base
+                let failing = host.kernel.mutations + count
+                host.kernel.guarded = prefixes(first).intersection(prefixes(second))
+                host.kernel.fault = { number, _ in number == failing ? DataplaneError(code, "injected") : nil }
+                let report = try host.apply(second)
+                if count <= total { #expect(report.outcomes.contains { $0.isFailure }) }
+                #expect(host.kernel.lost.isEmpty)
+                host.kernel.fault = { _, _ in nil }
+                #expect(try host.apply(second).isConverged)
+            }
+        }
+    }
+
+    @Test func anIncompleteReadingPlansNothing() throws {
+        var host = Host()
+        try host.apply(random(1))
+        host.kernel.observationFault = { _ in DataplaneError(.inconsistent, "interrupted") }
+        let mutations = host.kernel.mutations
+        #expect(throws: DataplaneError.self) { try host.apply(random(2)) }
+        #expect(host.kernel.mutations == mutations)
+    }
+
+    @Test func aBusyPortLeavesNothingBehind() throws {
+        var desired = random(1)
+        desired.state.device?.listenPort = 4000
+        var host = Host()
+        host.kernel.busyPorts = [4000]
+        let report = try host.apply(desired)
+        #expect(!report.isConverged)
+        #expect(host.kernel.links.isEmpty)
+    }
+
+    @Test func aForeignLinkBlocksEverything() throws {
+        var host = Host()
+        host.kernel.links["wg0"] = ModelKernel.ModelLink(alias: "somebody's")
+        let plan = try host.plan(random(1))
+        #expect(plan.isBlocked && plan.isEmpty)
+        #expect(try !host.apply(random(1)).isConverged)
+        #expect(try host.apply(nil).outcomes.isEmpty)
+        #expect(host.kernel.links["wg0"]?.alias == "somebody's")
+    }
+
+    @Test func aForeignRouteStaysAndIsNamed() throws {
+        let desired = random(3)
+        let taken = try #require(desired.state.routes.first { $0.target == .interface })
+        var foreign = taken
+        foreign.source = nil
+        var host = Host()
+        host.kernel.routes = [ModelKernel.ModelRoute(route: foreign, interface: "eth0", isOurs: false)]
+        let report = try host.apply(desired)
+        #expect(report.outcomes.allSatisfy { !$0.isFailure })
+        #expect(!report.isConverged)
+        #expect(report.remaining?.obstacles.map(\.relation) == [.blocksRoute(taken.key)])
+        #expect(host.kernel.routes.filter { $0.interface == "eth0" }.map(\.route) == [foreign])
+        try host.apply(nil)
+        #expect(host.kernel.routes.map(\.route) == [foreign])
+    }
+
+    @Test func aHalfMadeLinkIsRemoved() throws {
+        var host = Host()
+        host.kernel.links[mesh.reservedName] = ModelKernel.ModelLink(alias: "")
+        #expect(try host.apply(random(1)).isConverged)
+        #expect(host.kernel.links.keys.sorted() == ["wg0"])
+    }
+
+    @Test func twoMeshesDoNotTouchEachOther() throws {
+        let other = MeshIdentity(mesh: "lab", interface: "wg1")
+        var generator = SeededGenerator(seed: 5)
+        var second = randomDesiredState(&generator, mesh: other)
+        second.state.routes = second.state.routes.filter { $0.target == .unreachable }
+        second.state.sysctls = [Sysctl("net/ipv4/ip_forward", "1")]
+        var first = random(4)
+        first.state.sysctls = [Sysctl("net/ipv4/ip_forward", "1")]
+        for downFirst in [mesh, other] {
+            var host = Host()
+            #expect(try host.apply(first).isConverged)
+            #expect(try host.apply(second, other).isConverged)
+            #expect(try host.plan(first).isEmpty && host.plan(second, other).isEmpty)
+            try host.apply(nil, downFirst)
+            #expect(host.kernel.sysctls["net/ipv4/ip_forward"] == "1", "the other mesh still claims it")
+            let rest = downFirst == mesh ? other : mesh
+            #expect(try host.plan(rest == mesh ? first : second, rest).isEmpty)
+            try host.apply(nil, rest)
+            #expect(host.kernel.sysctls["net/ipv4/ip_forward"] == "0")
+            #expect(host.kernel.links.isEmpty && host.kernel.routes.isEmpty)
+        }
+    }
+
+    @Test func aLinkTakenDownByHandIsRaisedWithItsRoutes() throws {
+        let desired = random(3)
+        var host = Host()
+        try host.apply(desired)
+        host.kernel.links["wg0"]?.isUp = false
+        host.kernel.routes.removeAll { $0.interface == "wg0" && $0.route.prefix.family == .v4 }
+        #expect(try host.apply(desired).isConverged)
+        #expect(host.kernel.links["wg0"]?.isUp == true)
+    }
+}
+
+extension Host {
+    /// Peer 1 shook hands so many seconds ago.
+    fileprivate mutating func shakeHands(secondsAgo: Int64) {
+        let time = UnixTime(seconds: kernel.now.seconds - secondsAgo)
+        kernel.links["wg0"]?.statistics[key(1)] = PeerStatistics(lastHandshake: time)
+    }
+}
+
+@Suite struct EndpointTests {
+    private let dialled = SocketAddress(IPAddress(v4: 0xC000_0201), port: 51_820)
+    private let roamed = SocketAddress(IPAddress(v4: 0xC633_6401), port: 9999)
+
+    private func state(_ endpoint: SocketAddress?, name: String? = nil) -> DesiredState {
+        var state = DesiredState(mesh: "corp", interface: "wg0", node: "here", state: HostState())
+        state.state.link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        state.state.device = Device(privateKey: SecretTag(1, 1), publicKey: key(9), listenPort: nil)
+        state.state.peers = [Peer(publicKey: key(1), endpoint: endpoint)]
+        if let name { state.endpointNames[key(1)] = name }
+        return state
+    }
+
+    private func live(_ host: Host) -> SocketAddress? { host.kernel.links["wg0"]?.peers.first?.endpoint }
+
+    @Test func aRoamedPeerIsLeftAlone() throws {
+        var host = Host()
+        try host.apply(state(dialled))
+        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
+        #expect(try host.plan(state(dialled)).isEmpty)
+        // Even when its session is stale: the topology says nothing new.
+        host.shakeHands(secondsAgo: 500)
+        #expect(try host.plan(state(dialled)).isEmpty)
+    }
+
+    @Test func aNewEndpointInTheTopologyIsSet() throws {
+        var host = Host()
+        try host.apply(state(dialled))
+        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
+        let moved = SocketAddress(IPAddress(v4: 0xC000_0209), port: 51_820)
+        #expect(try host.apply(state(moved)).isConverged)
+        #expect(live(host) == moved)
+        #expect(host.memory.endpoints[key(1)]?.address == moved)
+    }
+
+    @Test func anEndpointTakenOutIsNoChangeAndPutBackIsOne() throws {
+        var host = Host()
+        try host.apply(state(dialled))
+        #expect(try host.apply(state(nil)).plan.isEmpty)
+        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
+        host.shakeHands(secondsAgo: 0)
+        #expect(try host.plan(state(dialled)).isEmpty, "without memory a fresh session is kept")
+        host.kernel.now.seconds += 136
+        #expect(try host.apply(state(dialled)).isConverged)
+        #expect(live(host) == dialled)
+    }
+
+    @Test func withoutMemoryAFreshSessionKeepsItsEndpoint() throws {
+        var host = Host()
+        try host.apply(state(dialled))
+        host.memory = MeshMemory()
+        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
+        host.shakeHands(secondsAgo: 135)
+        #expect(try host.plan(state(dialled)).isEmpty)
+        host.shakeHands(secondsAgo: 136)
+        #expect(try !host.plan(state(dialled)).isEmpty)
+    }
+
+    @Test func aNameThatResolvesAnewWaitsForAStaleSession() throws {
+        var host = Host()
+        try host.apply(state(dialled, name: "fra.example:51820"))
+        host.shakeHands(secondsAgo: 0)
+        #expect(try host.plan(state(roamed, name: "fra.example:51820")).isEmpty)
+        host.kernel.now.seconds += 136
+        #expect(try host.apply(state(roamed, name: "fra.example:51820")).isConverged)
+        #expect(live(host) == roamed)
+    }
+}
+
+@Suite struct OrderTests {
+    private func peer(_ number: UInt64, _ prefixes: [String], keepalive: UInt16 = 0) throws -> Peer {
+        let list = PrefixList(try prefixes.map { try #require(IPPrefix($0)) })
+        return Peer(publicKey: key(number), persistentKeepalive: keepalive, allowedIPs: list)
+    }
+
+    private func plan(from live: [Peer], to desired: [Peer]) -> Plan {
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        var observed = Observation(time: UnixTime(seconds: 0))
+        observed.state = HostState(link: link, peers: live)
+        observed.statistics = live.map { _ in PeerStatistics() }
+        let wanted = DesiredState(
+            mesh: "corp", interface: "wg0", node: "here", state: HostState(link: link, peers: desired))
+        return Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory())
+    }
+
+    @Test func aPrefixMovesByTheTakersAddition() throws {
+        let before = [try peer(1, ["10.1.0.0/16", "10.2.0.0/16"]), try peer(2, ["10.3.0.0/16"])]
+        let after = [try peer(1, ["10.2.0.0/16"]), try peer(2, ["10.1.0.0/16", "10.3.0.0/16"])]
+        let operations = plan(from: before, to: after).operations
+        #expect(operations.count == 2)
+        guard case .peer(.change(let first)) = operations[0].operation,
+            case .peer(.change(let second)) = operations[1].operation
+        else {
+            Issue.record("two changes were expected: \(operations)")
+            return
+        }
+        #expect(first.removed.isEmpty && first.added.isEmpty)
+        #expect(first.moved.map(\.to) == [key(2)])
+        #expect(second.added.map(\.description) == ["10.1.0.0/16"])
+        #expect(operations.allSatisfy { $0.effect == .hitless })
+    }
+
+    @Test func removalsComeLast() throws {
+        let before = [try peer(1, ["10.1.0.0/16"]), try peer(2, [])]
+        let after = [try peer(2, [], keepalive: 25), try peer(3, ["10.1.0.0/16"])]
+        let operations = plan(from: before, to: after).operations.map(\.operation)
+        #expect(operations.map(\.action) == [.add, .change, .remove])
+    }
+
+    @Test func aFailedAdditionKeepsThePeersThatWereToGo() throws {
+        var host = Host()
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        let device = Device(privateKey: SecretTag(1, 1), publicKey: key(9), listenPort: nil)
+        func desired(_ peers: [Peer]) -> DesiredState {
+            DesiredState(
+                mesh: "corp", interface: "wg0", node: "here",
+                state: HostState(link: link, device: device, peers: peers))
+        }
+        // More than a batch of additions, so that the removal comes in a later one.
+        let old = try peer(1, ["10.1.0.0/16"])
+        try host.apply(desired([old]))
+        let many = (0..<UInt64(Application.batch)).map { Peer(publicKey: PublicKey(bigEndianWords: $0, 1, 1, 1)) }
+        let taker = try peer(900, ["10.1.0.0/16"])
+        host.kernel.fault = { _, operation in
+            if case .peer(.add(let peer)) = operation, peer.publicKey == taker.publicKey {
+                return DataplaneError(.noMemory, "injected")
+            }
+            return nil
+        }
+        let report = try host.apply(desired([taker] + many))
+        #expect(report.outcomes.last?.isFailure == true)
+        #expect(host.kernel.links["wg0"]?.peers.contains { $0.publicKey == old.publicKey } == true)
+        host.kernel.fault = { _, _ in nil }
+        #expect(try host.apply(desired([taker] + many)).isConverged)
+        #expect(host.kernel.links["wg0"]?.peers.contains { $0.publicKey == old.publicKey } == false)
+    }
+}
