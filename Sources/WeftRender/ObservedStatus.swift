@@ -1,0 +1,20 @@
+// The status document from what the dataplane observed.
+
+package import WeftModel
+package import WeftPlan
+package import WeftStatus
+
+extension StatusDocument {
+    /// Makes the document.
+    ///
+    /// - Parameters:
+    ///   - desired: what the topology wants; nil where it could not be read. Names are unknown then.
+    ///   - now: nil: the time of the observation.
+    package init(_ observation: Observation, of mesh: MeshIdentity, desired: DesiredState?, now: UnixTime? = nil) {
+        self.init(
+            mesh: mesh, live: observation.state, deviceKind: observation.deviceKind,
+            statistics: observation.statistics,
+            foreign: observation.foreign.map { .init(kind: $0.kind, description: $0.description) },
+            desired: desired, now: now ?? observation.time)
+    }
+}

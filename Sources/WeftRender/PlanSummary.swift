@@ -1,0 +1,72 @@
+// A plan in one sentence: how much comes, changes and goes, and whose sessions notice.
+
+import WeftModel
+package import WeftPlan
+
+/// Counts of objects. The interface counts once, whatever is done to its link and its device.
+package struct PlanSummary: Hashable, Sendable {
+    package var add = 0
+    package var change = 0
+    package var remove = 0
+
+    package init(_ plan: Plan) {
+        var interface: Operation.Action?
+        for planned in plan.operations {
+            switch planned.operation {
+            case .link(.removeHalfMade): remove += 1
+            case .link(.create): interface = .add
+            case .link(.remove): interface = .remove
+            case .link(.setMTU), .link(.setUp), .device: interface = interface ?? .change
+            case .address, .peer, .route, .sysctl: count(planned.operation.action)
+            }
+        }
+        if let interface { count(interface) }
+    }
+
+    private mutating func count(_ action: Operation.Action) {
+        switch action {
+        case .add: add += 1
+        case .change: change += 1
+        case .remove: remove += 1
+        }
+    }
+
+    /// `3 to add, 1 to change, 2 to remove`.
+    package var phrase: String {
+        "\(add.grouped) to add, \(change.grouped) to change, \(remove.grouped) to remove"
+    }
+}
+
+extension Plan {
+    /// Whether the interface is made by this plan: then nothing has sessions yet.
+    var createsLink: Bool {
+        operations.contains { if case .link(.create) = $0.operation { true } else { false } }
+    }
+
+    /// `hitless`, or who loses what: `outage for bob and ams (10.1.0.0/16 only); re-handshake for ana`.
+    func sessionsPhrase(_ labels: PlanLabels) -> String {
+        if createsLink { return "none yet" }
+        var parts: [String] = []
+        for effect in [SessionEffect.outage, .rehandshake] {
+            let who = operations.filter { $0.effect == effect }.map { $0.victim(labels) }
+            if !who.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(who))") }
+        }
+        if parts.isEmpty { return "hitless" }
+        let rest = operations.contains { $0.effect == .hitless }
+        return parts.joined(separator: "; ") + (rest ? "; the rest is hitless" : "")
+    }
+}
+
+extension PlannedOperation {
+    /// Who notices: a peer, or what the scope says.
+    fileprivate func victim(_ labels: PlanLabels) -> String {
+        switch operation {
+        case .peer(let peer):
+            let name = labels.name(of: peer.publicKey)
+            return effect == .outage && !effectScope.isEmpty ? "\(name) (\(effectScope.visible))" : name
+        case .link: return effectScope.isEmpty ? "every peer" : effectScope.visible
+        case .device, .address, .route, .sysctl:
+            return effectScope.isEmpty ? operation.kind.rawValue : effectScope.visible
+        }
+    }
+}

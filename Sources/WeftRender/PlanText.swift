@@ -1,0 +1,149 @@
+// A plan for people: what comes, changes and goes, grouped by kind, and what that does to sessions.
+
+import WeftModel
+package import WeftPlan
+
+/// A plan as text, in the manner of a Terraform plan. It tells what will be, not in which order it is done.
+///
+///     Plan for fra in mesh corp, interface wg0
+///
+///       peers
+///     ~   ams  TrMvSoP4…  outage: 10.1.0.0/16 only
+///     -     10.1.0.0/16
+///
+///     Plan: 0 to add, 1 to change, 0 to remove. Sessions: outage for ams (10.1.0.0/16 only).
+package struct PlanText {
+    package var plan: Plan
+    package var labels: PlanLabels
+    /// What compiling the topology warned of: whole texts, ready to print.
+    package var warnings: [String]
+    package var options: TextOptions
+
+    package init(_ plan: Plan, labels: PlanLabels, warnings: [String] = [], options: TextOptions = TextOptions()) {
+        self.plan = plan
+        self.labels = labels
+        self.warnings = warnings
+        self.options = options
+    }
+
+    /// The whole text, each line with its end.
+    package var text: String {
+        var page = Page(options)
+        let interface = plan.mesh.interface.visible
+        if plan.isEmpty, plan.foreign.isEmpty, warnings.isEmpty {
+            page.plain("No changes. \(interface) is as the topology wants it.")
+            return page.text
+        }
+        page.plain(heading, .heading)
+        interfaceSection(&page)
+        addressSection(&page)
+        peerSection(&page)
+        routeSection(&page)
+        sysctlSection(&page)
+        foreignSections(&page)
+        for warning in warnings {
+            page.blank()
+            for line in warning.split(separator: "\n", omittingEmptySubsequences: false) { page.plain(String(line)) }
+        }
+        page.blank()
+        page.plain(conclusion, .heading)
+        return page.text
+    }
+
+    private var heading: String {
+        let host = labels.node.map { "\($0.visible) in " } ?? ""
+        return "Plan for \(host)mesh \(plan.mesh.mesh.visible), interface \(plan.mesh.interface.visible)"
+    }
+
+    /// The last line.
+    private var conclusion: String {
+        let interface = plan.mesh.interface.visible
+        let obstacles = plan.obstacles.count
+        if plan.isBlocked {
+            return "Nothing can be done while \(counted(obstacles, "obstacle")) \(obstacles == 1 ? "is" : "are") in the way."
+        }
+        let held =
+            obstacles == 0 ? "" : " \(counted(obstacles, "obstacle")) \(obstacles == 1 ? "is" : "are") in the way: see above."
+        if plan.isEmpty {
+            return obstacles == 0 ? "No changes. \(interface) is as the topology wants it." : "No changes.\(held)"
+        }
+        return "Plan: \(PlanSummary(plan).phrase). Sessions: \(plan.sessionsPhrase(labels)).\(held)"
+    }
+
+    // MARK: Sections
+
+    private func interfaceSection(_ page: inout Page) {
+        let operations = plan.operations.filter { $0.operation.kind == .link || $0.operation.kind == .device }
+        if operations.isEmpty { return }
+        page.section("interface")
+        let creates = plan.createsLink
+        for planned in operations {
+            switch planned.operation {
+            case .link(.create(let link)):
+                let raised = operations.contains { if case .link(.setUp) = $0.operation { true } else { false } }
+                page.item(
+                    .add, "\(link.name.visible)  MTU \(link.mtu), alias \(link.alias.visible)\(raised ? ", up" : "")")
+            case .link(.setUp(let name)):
+                if !creates { page.item(.change, "\(name.visible) down → up\(page.effect(of: planned))") }
+            case .link(.setMTU(let name, let old, let new)):
+                page.item(.change, "\(name.visible) MTU \(old) → \(new)\(page.effect(of: planned))")
+            case .link(.remove(let name)):
+                page.item(
+                    .remove, "\(name.visible) with its peers, addresses and routes\(page.effect(of: planned))")
+            case .link(.removeHalfMade(let name)):
+                page.item(.remove, "\(name.visible), left behind by an interrupted run")
+            case .device(let device):
+                for phrase in device.phrases {
+                    if creates {
+                        page.item(.add, depth: 2, phrase)
+                    } else {
+                        page.item(.change, phrase + page.effect(of: planned))
+                    }
+                }
+            default: break
+            }
+        }
+    }
+
+    private func addressSection(_ page: inout Page) {
+        let operations = plan.operations.filter { $0.operation.kind == .address }
+        if operations.isEmpty { return }
+        page.section("addresses")
+        for planned in operations {
+            guard case .address(let address) = planned.operation else { continue }
+            let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
+            page.item(Sign(address.action), "\(address.address.address)/\(address.address.length)\(effect)")
+        }
+    }
+
+    private func sysctlSection(_ page: inout Page) {
+        let operations = plan.operations.filter { $0.operation.kind == .sysctl }
+        if operations.isEmpty { return }
+        page.section("sysctls of the host")
+        for planned in operations {
+            guard case .sysctl(let sysctl) = planned.operation else { continue }
+            page.item(.change, sysctl.phrase)
+        }
+    }
+
+    private func foreignSections(_ page: inout Page) {
+        let obstacles = plan.obstacles
+        if !obstacles.isEmpty {
+            page.section("in the way, and not weft's")
+            for object in obstacles {
+                page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
+                if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
+            }
+        }
+        let alone = plan.foreign.filter { $0.relation == .leftAlone }
+        if alone.isEmpty { return }
+        page.section("not weft's, and left alone")
+        let limit = 10
+        let shown = options.full || alone.count <= limit + 1 ? alone[...] : alone.prefix(limit)
+        for object in shown {
+            page.item(.none, "\(object.kind.visible) \(object.description.visible)")
+            if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
+        }
+        if shown.count < alone.count { page.more(.none, counted(alone.count - shown.count, "more object")) }
+    }
+}

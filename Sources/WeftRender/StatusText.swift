@@ -1,0 +1,136 @@
+// The status of a mesh for people: a line about the interface, and a table of its peers.
+
+package import WeftStatus
+
+/// A status document as text.
+package struct StatusText {
+    package var document: StatusDocument
+    package var options: TextOptions
+
+    package init(_ document: StatusDocument, options: TextOptions = TextOptions()) {
+        self.document = document
+        self.options = options
+    }
+
+    /// The whole text, each line with its end.
+    package var text: String {
+        var page = Page(options)
+        let mesh = document.mesh.visible
+        let host = document.node.map { "\($0.visible) in " } ?? ""
+        page.plain("\(document.interface.visible): \(host)mesh \(mesh)", .heading)
+        guard document.present else {
+            page.plain("  The interface is not there: the mesh is not applied on this host.")
+            foreign(&page)
+            return page.text
+        }
+        page.plain("  \(device)")
+        if let key = document.publicKey { page.plain("  public key \(key)") }
+        if !document.addresses.isEmpty {
+            for line in wrapped(document.addresses, width: options.width - 12) { page.plain("  addresses \(line)") }
+        }
+        if document.peers.isEmpty {
+            page.blank()
+            page.plain("  No peers.")
+        } else {
+            page.blank()
+            table(&page)
+        }
+        missing(&page)
+        foreign(&page)
+        page.blank()
+        page.plain(conclusion)
+        return page.text
+    }
+
+    /// `up, kernel WireGuard, listening on port 51820, MTU 1420`.
+    private var device: String {
+        var parts = [document.up ? "up" : "down"]
+        switch document.deviceKind {
+        case "kernel"?: parts.append("kernel WireGuard")
+        case "userspace"?: parts.append("user-space WireGuard")
+        default: break
+        }
+        if let port = document.listenPort, port != 0 { parts.append("listening on port \(port)") }
+        if document.fwMark != 0 { parts.append("fwmark \(markText(document.fwMark))") }
+        if let mtu = document.mtu { parts.append("MTU \(mtu)") }
+        return parts.joined(separator: ", ")
+    }
+
+    private var conclusion: String {
+        let summary = document.summary
+        let states = [
+            (summary.up, "up"), (summary.stale, "stale"), (summary.down, "down"), (summary.never, "never"),
+            (summary.missing, "missing"),
+        ]
+        let words = states.filter { $0.0 > 0 }.map { "\($0.0.grouped) \($0.1)" }
+        let count = counted(document.peers.count + summary.missing, "peer")
+        return words.isEmpty ? "\(count)." : "\(count): \(words.joined(separator: ", "))."
+    }
+
+    // MARK: The table
+
+    private func table(_ page: inout Page) {
+        var table = Table(
+            columns: ["PEER", "KEY", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "ALLOWED IPS"],
+            alignedRight: [5, 6], options: options)
+        for peer in document.peers {
+            table.add(
+                [
+                    name(peer), String(peer.publicKey.prefix(8)) + "…", peer.state.rawValue,
+                    peer.endpoint?.visible ?? "-",
+                    peer.lastHandshakeSecondsAgo.map { durationText(seconds: $0) + " ago" } ?? "-",
+                    byteText(peer.receivedBytes), byteText(peer.sentBytes), allowedIPs(peer),
+                ],
+                paints: [2: peer.state.paint, 1: .faint])
+        }
+        table.write(to: &page)
+    }
+
+    /// The node's name. A peer that the topology has not is told from one whose name cannot be known.
+    private func name(_ peer: StatusDocument.Peer) -> String {
+        switch (peer.name, peer.inTopology) {
+        case (let name?, false?): "\(name.visible) (not wanted)"
+        case (let name?, _): name.visible
+        case (nil, false?): "(unknown)"
+        case (nil, _): "-"
+        }
+    }
+
+    private func allowedIPs(_ peer: StatusDocument.Peer) -> String {
+        let all = peer.allowedIPs
+        if all.isEmpty { return "-" }
+        if options.full || all.count <= 4 { return all.joined(separator: ", ") }
+        return all.prefix(3).joined(separator: ", ") + " and \((all.count - 3).grouped) more"
+    }
+
+    // MARK: What else there is
+
+    private func missing(_ page: inout Page) {
+        if document.missing.isEmpty { return }
+        page.blank()
+        page.plain("  missing: in the topology, and not on the interface", .heading)
+        let limit = options.full ? document.missing.count : 10
+        for peer in document.missing.prefix(limit) {
+            page.plain("  \(peer.name.map { $0.visible + "  " } ?? "")\(String(peer.publicKey.prefix(8)))…")
+        }
+        if document.missing.count > limit { page.plain("  and \((document.missing.count - limit).grouped) more") }
+    }
+
+    private func foreign(_ page: inout Page) {
+        if document.foreign.isEmpty { return }
+        page.blank()
+        page.plain("  not weft's", .heading)
+        for object in document.foreign { page.plain("  \(object.kind.visible) \(object.description.visible)") }
+    }
+}
+
+extension PeerState {
+    fileprivate var paint: Paint {
+        switch self {
+        case .up: .add
+        case .stale: .change
+        case .down: .remove
+        case .never: .faint
+        }
+    }
+}

@@ -1,0 +1,100 @@
+// From what was observed to the status document: names added, states decided, nothing looked up.
+
+package import WeftModel
+
+extension StatusDocument {
+    /// The current version of the format.
+    package static let currentVersion = 1
+    /// The name of the format.
+    package static let formatName = "weft.status"
+
+    /// Makes the document.
+    ///
+    /// - Parameters:
+    ///   - live: what is there and the mesh's own; without a link, the interface is absent.
+    ///   - statistics: of `live.peers`, index by index.
+    ///   - desired: what the topology wants; nil where it could not be read. Names are unknown then.
+    ///   - now: the time at which `live` was read.
+    package init(
+        mesh: MeshIdentity,
+        live: HostState,
+        deviceKind: DeviceKind?,
+        statistics: [PeerStatistics],
+        foreign: [ForeignObject] = [],
+        desired: DesiredState?,
+        now: UnixTime
+    ) {
+        format = Self.formatName
+        version = Self.currentVersion
+        time = now.description
+        self.mesh = mesh.mesh
+        interface = mesh.interface
+        node = desired?.node
+        present = live.link != nil
+        up = live.link?.isUp ?? false
+        self.deviceKind = deviceKind?.description
+        publicKey = live.device?.publicKey?.base64
+        listenPort = live.device?.listenPort
+        fwMark = live.device?.fwMark ?? 0
+        mtu = live.link?.mtu
+        addresses = live.addresses.map(\.key).sorted().map { "\($0.address)/\($0.length)" }
+        self.foreign = foreign
+        summary = Summary()
+
+        let wanted = desired.map { Set($0.state.peers.map(\.publicKey)) }
+        let names = desired?.peerNames ?? [:]
+        peers = []
+        peers.reserveCapacity(live.peers.count)
+        for (index, peer) in live.peers.enumerated() {
+            let figures = index < statistics.count ? statistics[index] : PeerStatistics()
+            peers.append(
+                Peer(peer, figures, name: names[peer.publicKey], inTopology: wanted?.contains(peer.publicKey), now: now))
+        }
+        peers.sort { Self.precedes(($0.name, $0.publicKey), ($1.name, $1.publicKey)) }
+
+        let there = Set(live.peers.map(\.publicKey))
+        missing = (desired?.state.peers ?? []).filter { !there.contains($0.publicKey) }.map {
+            MissingPeer(name: names[$0.publicKey], publicKey: $0.publicKey.base64)
+        }
+        missing.sort { Self.precedes(($0.name, $0.publicKey), ($1.name, $1.publicKey)) }
+        for peer in peers {
+            switch peer.state {
+            case .up: summary.up += 1
+            case .stale: summary.stale += 1
+            case .down: summary.down += 1
+            case .never: summary.never += 1
+            }
+        }
+        summary.missing = missing.count
+    }
+
+    /// By name; those without one after them, by key.
+    private static func precedes(_ left: (name: String?, key: String), _ right: (name: String?, key: String)) -> Bool {
+        switch (left.name, right.name) {
+        case (let one?, let other?): one == other ? left.key < right.key : one < other
+        case (_?, nil): true
+        case (nil, _?): false
+        case (nil, nil): left.key < right.key
+        }
+    }
+}
+
+extension StatusDocument.Peer {
+    fileprivate init(
+        _ peer: WeftModel.Peer, _ statistics: PeerStatistics, name: String?, inTopology: Bool?, now: UnixTime
+    ) {
+        let age = statistics.lastHandshake.map { max(0, now.seconds(since: $0)) }
+        let presharedKey: StatusDocument.PresharedKeyState =
+            switch peer.presharedKey {
+            case .none: .none
+            case .tag: .set
+            case .external: .external
+            }
+        self.init(
+            name: name, publicKey: peer.publicKey.base64, inTopology: inTopology, state: PeerState(handshakeAge: age),
+            endpoint: peer.endpoint?.description, lastHandshake: statistics.lastHandshake?.description,
+            lastHandshakeSecondsAgo: age, receivedBytes: statistics.receivedBytes, sentBytes: statistics.sentBytes,
+            allowedIPs: peer.allowedIPs.map(\.description), persistentKeepalive: peer.persistentKeepalive,
+            presharedKey: presharedKey)
+    }
+}

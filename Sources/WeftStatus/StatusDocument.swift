@@ -1,0 +1,119 @@
+// The status of one mesh on one host, as a document: what crosses the socket, and what `weft status` prints as JSON.
+
+/// What is live, for one mesh. Field by field in StatusFormat.md. Absent fields are unknown or not set.
+package struct StatusDocument: Codable, Hashable, Sendable {
+    /// Always `weft.status`.
+    package var format: String
+    /// 1. Raised when a field changes its meaning or goes; new fields do not raise it.
+    package var version: Int
+    /// When it was read: RFC 3339, UTC.
+    package var time: String
+    package var mesh: String
+    package var interface: String
+    /// This host's node name; absent where the topology could not be read.
+    package var node: String?
+    /// Whether the mesh's interface is there. Where it is not, all that follows is empty.
+    package var present: Bool
+    /// Whether the interface is up.
+    package var up: Bool
+    /// `kernel` or `userspace`.
+    package var deviceKind: String?
+    package var publicKey: String?
+    package var listenPort: UInt16?
+    /// 0: none.
+    package var fwMark: UInt32
+    /// In bytes.
+    package var mtu: UInt32?
+    /// With their lengths: `10.80.0.1/32`.
+    package var addresses: [String]
+    /// By name; those without one after them, by key.
+    package var peers: [Peer]
+    /// Peers that the topology has and the interface has not.
+    package var missing: [MissingPeer]
+    /// What is on the interface, or in its place, and is not Weft's.
+    package var foreign: [ForeignObject]
+    package var summary: Summary
+
+    /// A live peer.
+    package struct Peer: Codable, Hashable, Sendable {
+        /// The node's name; absent where it is not known.
+        package var name: String?
+        package var publicKey: String
+        /// Whether the topology has it; absent where the topology could not be read.
+        package var inTopology: Bool?
+        package var state: PeerState
+        /// Where it was last heard from, or is to be dialled.
+        package var endpoint: String?
+        /// RFC 3339, UTC; absent where there was none.
+        package var lastHandshake: String?
+        /// Whole seconds, from 0.
+        package var lastHandshakeSecondsAgo: Int64?
+        package var receivedBytes: UInt64
+        package var sentBytes: UInt64
+        /// Ascending.
+        package var allowedIPs: [String]
+        /// In seconds; 0: off.
+        package var persistentKeepalive: UInt16
+        /// Never the key.
+        package var presharedKey: PresharedKeyState
+
+        package init(
+            name: String?, publicKey: String, inTopology: Bool?, state: PeerState, endpoint: String?,
+            lastHandshake: String?, lastHandshakeSecondsAgo: Int64?, receivedBytes: UInt64, sentBytes: UInt64,
+            allowedIPs: [String], persistentKeepalive: UInt16, presharedKey: PresharedKeyState
+        ) {
+            self.name = name
+            self.publicKey = publicKey
+            self.inTopology = inTopology
+            self.state = state
+            self.endpoint = endpoint
+            self.lastHandshake = lastHandshake
+            self.lastHandshakeSecondsAgo = lastHandshakeSecondsAgo
+            self.receivedBytes = receivedBytes
+            self.sentBytes = sentBytes
+            self.allowedIPs = allowedIPs
+            self.persistentKeepalive = persistentKeepalive
+            self.presharedKey = presharedKey
+        }
+    }
+
+    /// Whether a peer has a preshared key.
+    package enum PresharedKeyState: String, Codable, Hashable, Sendable {
+        case none, set
+        /// Another program's business: not read.
+        case external
+    }
+
+    /// A peer that is not there.
+    package struct MissingPeer: Codable, Hashable, Sendable {
+        package var name: String?
+        package var publicKey: String
+
+        package init(name: String?, publicKey: String) {
+            self.name = name
+            self.publicKey = publicKey
+        }
+    }
+
+    /// Something of another owner.
+    package struct ForeignObject: Codable, Hashable, Sendable {
+        /// `interface`, `address`, `route`.
+        package var kind: String
+        /// As `ip` would print it.
+        package var description: String
+
+        package init(kind: String, description: String) {
+            self.kind = kind
+            self.description = description
+        }
+    }
+
+    /// How many peers are in each state.
+    package struct Summary: Codable, Hashable, Sendable {
+        package var up = 0
+        package var stale = 0
+        package var down = 0
+        package var never = 0
+        package var missing = 0
+    }
+}
