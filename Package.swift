@@ -74,6 +74,12 @@ let package = Package(
             name: "WeftReconcileTests",
             dependencies: ["WeftModel", "WeftPlan", "WeftReconcile", "WeftTestSupport"],
             swiftSettings: settings),
+        .testTarget(
+            name: "WeftRenderTests",
+            dependencies: ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftRender", "WeftStatus"],
+            exclude: ["Goldens"],
+            swiftSettings: settings),
+        .testTarget(name: "WeftStatusTests", dependencies: ["WeftModel", "WeftStatus"], swiftSettings: settings),
         .target(
             name: "WeftTestSupport",
             dependencies: ["WeftModel", "WeftPlan"],

@@ -31,7 +31,8 @@ extension PlanText {
             } else {
                 fold(following, action, &page)
             }
-            let shown = options.full || others.count <= Self.routeLimit + 1 ? others[...] : others.prefix(Self.routeLimit)
+            let isShort = options.full || others.count <= Self.routeLimit + 1
+            let shown = isShort ? others[...] : others.prefix(Self.routeLimit)
             for (planned, operation) in shown {
                 let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
                 page.item(Sign(action), phrase(operation) + effect)

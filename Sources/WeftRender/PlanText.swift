@@ -58,14 +58,12 @@ package struct PlanText {
     /// The last line.
     private var conclusion: String {
         let interface = plan.mesh.interface.visible
-        let obstacles = plan.obstacles.count
-        if plan.isBlocked {
-            return "Nothing can be done while \(counted(obstacles, "obstacle")) \(obstacles == 1 ? "is" : "are") in the way."
-        }
-        let held =
-            obstacles == 0 ? "" : " \(counted(obstacles, "obstacle")) \(obstacles == 1 ? "is" : "are") in the way: see above."
+        let count = plan.obstacles.count
+        let obstacles = "\(counted(count, "obstacle")) \(count == 1 ? "is" : "are") in the way"
+        if plan.isBlocked { return "Nothing can be done while \(obstacles)." }
+        let held = count == 0 ? "" : " \(obstacles): see above."
         if plan.isEmpty {
-            return obstacles == 0 ? "No changes. \(interface) is as the topology wants it." : "No changes.\(held)"
+            return count == 0 ? "No changes. \(interface) is as the topology wants it." : "No changes.\(held)"
         }
         return "Plan: \(PlanSummary(plan).phrase). Sessions: \(plan.sessionsPhrase(labels)).\(held)"
     }

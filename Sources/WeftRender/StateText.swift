@@ -16,7 +16,8 @@ package struct StateText {
     package var text: String {
         var page = Page(options)
         page.plain(
-            "\(document.node.visible) in mesh \(document.mesh.visible), interface \(document.interface.visible)", .heading)
+            "\(document.node.visible) in mesh \(document.mesh.visible), interface \(document.interface.visible)",
+            .heading)
         guard document.link != nil else {
             page.blank()
             page.plain("  The mesh is not on this host.")

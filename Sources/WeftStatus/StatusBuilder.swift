@@ -48,7 +48,8 @@ extension StatusDocument {
         for (index, peer) in live.peers.enumerated() {
             let figures = index < statistics.count ? statistics[index] : PeerStatistics()
             peers.append(
-                Peer(peer, figures, name: names[peer.publicKey], inTopology: wanted?.contains(peer.publicKey), now: now))
+                Peer(peer, figures, name: names[peer.publicKey], inTopology: wanted?.contains(peer.publicKey), now: now)
+            )
         }
         peers.sort { Self.precedes(($0.name, $0.publicKey), ($1.name, $1.publicKey)) }
 
