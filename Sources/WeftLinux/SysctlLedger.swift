@@ -5,9 +5,6 @@ package import WeftPlan
 
 /// Durable memory of who claimed which sysctl, and of the value before the first claim (see `SysctlMemory`).
 package protocol SysctlLedger {
-    /// All that is remembered; empty where nothing is, or where it is from before this boot.
-    mutating func memory() throws(DataplaneError) -> SysctlMemory
-
     /// Records that `interface` claims `sysctl.path` and is about to write `sysctl.value` over `current`. Where there is
     /// an original value already, it stays. Returns when the record is on disk.
     mutating func record(_ sysctl: Sysctl, over current: String, by interface: String) throws(DataplaneError)
