@@ -73,6 +73,10 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
         .testTarget(name: "WeftKeysTests", dependencies: ["CLinux", "WeftKeys", "WeftModel"], swiftSettings: settings),
+        .testTarget(
+            name: "WeftLinuxTests",
+            dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan"],
+            swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(
             name: "WeftReconcileTests",

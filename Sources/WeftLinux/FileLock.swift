@@ -1,0 +1,57 @@
+// A lock between processes, that says who holds it.
+
+internal import Glibc
+internal import Netlink
+internal import WeftPlan
+
+/// An exclusive flock(2) on a file of its own, for as long as the value lives; the kernel ends it with the process.
+/// The file stays: removing it would let two processes lock two files of one name.
+package struct FileLock: ~Copyable {
+    private let descriptor: FileDescriptor
+
+    /// Waits up to `timeout`.
+    ///
+    /// - Parameter subject: what is locked, in the words of a person; the file's name where it is nil.
+    static func acquire(
+        _ path: String, timeout: Duration, saying subject: String? = nil
+    ) throws(DataplaneError) -> FileLock {
+        let descriptor = try open(path)
+        try wait(for: descriptor, path, timeout, subject)
+        // Who holds it is for people only, so that what goes wrong here is no failure.
+        _ = ftruncate(descriptor.rawValue, 0)
+        try? descriptor.writeAll(Array("\(getpid())\n".utf8))
+        return FileLock(descriptor: descriptor)
+    }
+
+    private static func open(_ path: String) throws(DataplaneError) -> FileDescriptor {
+        do throws(Errno) {
+            return try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+        } catch {
+            throw .file(error, "open", path)
+        }
+    }
+
+    private static func wait(
+        for descriptor: borrowing FileDescriptor, _ path: String, _ timeout: Duration, _ subject: String?
+    ) throws(DataplaneError) {
+        let deadline = ContinuousClock.now + timeout
+        while flock(descriptor.rawValue, LOCK_EX | LOCK_NB) != 0 {
+            let failure = errno
+            guard failure == EWOULDBLOCK || failure == EINTR else { throw .file(Errno(failure), "lock", path) }
+            guard ContinuousClock.now < deadline else {
+                throw DataplaneError(
+                    .file,
+                    "\(subject ?? path) has been locked by \(holder(path)) for more than "
+                        + "\(timeout.components.seconds) s; wait for it or end it",
+                    errno: failure)
+            }
+            usleep(10_000)
+        }
+    }
+
+    private static func holder(_ path: String) -> String {
+        guard let process = readKernelText(path).flatMap({ Int32($0) }) else { return "another process" }
+        guard let name = readKernelText("/proc/\(process)/comm") else { return "process \(process)" }
+        return "\(name) (process \(process))"
+    }
+}

@@ -1,0 +1,35 @@
+// Names the network namespace that this process is in, and the boot that it is in.
+
+internal import CLinux
+internal import Glibc
+
+/// What a host's memory is keyed by.
+package enum NetworkNamespace {
+    /// `host` for the namespace of process 1, otherwise `netns-` and a number that no other namespace of this boot has.
+    package static func currentName() -> String {
+        if let own = identity("/proc/thread-self/ns/net"), let first = identity("/proc/1/ns/net"), own == first {
+            return "host"
+        }
+        let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(descriptor) }
+        var cookie: UInt64 = 0
+        var size = socklen_t(MemoryLayout<UInt64>.size)
+        if unsafe getsockopt(descriptor, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 { return "netns-\(cookie)" }
+        // Before Linux 5.14. Numbers of inodes are used again, so this is the second choice.
+        return "netns-inode-\(identity("/proc/thread-self/ns/net")?.inode ?? 0)"
+    }
+
+    /// Another value after each boot: see random(4).
+    package static func bootID() -> String { readKernelText("/proc/sys/kernel/random/boot_id") ?? "" }
+
+    private struct Identity: Equatable {
+        var device: dev_t
+        var inode: ino_t
+    }
+
+    private static func identity(_ path: String) -> Identity? {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return nil }
+        return Identity(device: status.st_dev, inode: status.st_ino)
+    }
+}

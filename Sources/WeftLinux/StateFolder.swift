@@ -1,0 +1,172 @@
+// The state folder: what a host remembers between two runs, keyed by network namespace and interface.
+
+internal import Glibc
+internal import Netlink
+internal import WeftModel
+package import WeftPlan
+
+/// Something in the state folder that could not be used, and was kept.
+package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
+    /// The file as it was found.
+    package var path: String
+    package var message: String
+
+    package var description: String { "\(path): \(message)" }
+}
+
+/// Durable memory below one folder (rule 40 of reconciling):
+///
+///     /var/lib/weft/host/wg0.json                        endpoints last applied, the program that was started
+///                       /wg0.lock                        held by the run that changes wg0
+///                       /sysctls-of-all-interfaces.json  claims, and the values before the first
+///                  /netns-4711/…                         another network namespace
+///
+/// Never a secret in it. Losing it loses no safety. What cannot be read counts as empty, is listed in `problems`, and is
+/// kept beside the new file (`.corrupt`) when that is written.
+package final class StateFolder {
+    package static let defaultPath = "/var/lib/weft"
+
+    /// The folder of this network namespace.
+    package let path: String
+    package let namespace: String
+    let bootID: String
+    /// What was found that could not be used.
+    package private(set) var problems: [StateProblem] = []
+
+    /// - Parameters:
+    ///   - namespace: see `NetworkNamespace.currentName()`.
+    package init(
+        path: String = StateFolder.defaultPath, namespace: String = NetworkNamespace.currentName(),
+        bootID: String = NetworkNamespace.bootID()
+    ) {
+        self.path = "\(path)/\(namespace)"
+        self.namespace = namespace
+        self.bootID = bootID
+    }
+
+    /// What was applied to an interface before; empty where nothing is remembered. Changes nothing on disk.
+    package func meshMemory(of interface: String) throws(DataplaneError) -> MeshMemory {
+        try current(read(InterfaceRecord.self, file(interface))).meshMemory
+    }
+
+    /// Remembers what was applied. Writes only what is new.
+    package func store(_ memory: MeshMemory, of interface: String) throws(DataplaneError) {
+        try update(InterfaceRecord.self, file(interface)) { record in
+            record = current(record)
+            record.set(memory)
+        }
+    }
+
+    /// The mark of the user-space program that was started for an interface since this boot, or was about to be.
+    package func programToken(of interface: String) throws(DataplaneError) -> String? {
+        guard let program = try read(InterfaceRecord.self, file(interface)).program, program.bootID == bootID else {
+            return nil
+        }
+        return program.token
+    }
+
+    /// Writes down the mark of a program before it is started; nil once it is gone.
+    package func store(programToken token: String?, of interface: String) throws(DataplaneError) {
+        try update(InterfaceRecord.self, file(interface)) { record in
+            record = current(record)
+            record.program = token.map { InterfaceRecord.Program(bootID: bootID, token: $0) }
+        }
+    }
+
+    /// Forgets an interface. What is not there is forgotten already.
+    package func forget(_ interface: String) throws(DataplaneError) {
+        let path = file(interface)
+        if access(path) == nil { return }
+        try locked(path) { () throws(DataplaneError) in
+            guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .file(Errno(errno), "remove", path) }
+            do throws(Errno) { try syncFolder(of: path) } catch { throw .file(error, "write", self.path) }
+        }
+    }
+
+    private func file(_ interface: String) -> String { "\(path)/\(interface).json" }
+
+    /// A record of a namespace that was numbered in another boot is about another namespace.
+    private func current(_ record: InterfaceRecord) -> InterfaceRecord {
+        var record = namespace == "host" || record.bootID == bootID ? record : .empty
+        record.bootID = bootID
+        if record.program?.bootID != bootID { record.program = nil }
+        return record
+    }
+}
+
+/// Files: read whole, changed under a lock, replaced atomically.
+extension StateFolder {
+    private static let sizeLimit = 64 << 20
+
+    func read<Record: StateRecord>(_ type: Record.Type, _ path: String) throws(DataplaneError) -> Record {
+        let bytes: [UInt8]?
+        do throws(Errno) {
+            bytes = try readFile(path, limit: Self.sizeLimit)
+        } catch {
+            throw .file(error, "read", path)
+        }
+        guard let bytes else { return .empty }
+        do throws(StateRecordError) {
+            return try Record(json: bytes)
+        } catch {
+            let message =
+                switch error {
+                case .newer(let version): "a newer weft wrote it (version \(version)); it is not used"
+                case .corrupt(let reason): "it is damaged (\(reason)); it is not used"
+                }
+            let problem = StateProblem(path: path, message: message)
+            if !problems.contains(problem) { problems.append(problem) }
+            return .empty
+        }
+    }
+
+    /// Reads, changes and writes a record while no other process does. An unchanged one is not written.
+    func update<Record: StateRecord>(
+        _ type: Record.Type, _ path: String, _ change: (inout Record) -> Void
+    ) throws(DataplaneError) {
+        do throws(Errno) { try makeFolder(self.path) } catch { throw .file(error, "make", self.path) }
+        try locked(path) { () throws(DataplaneError) in
+            let old = try read(type, path)
+            var new = old
+            change(&new)
+            if new == old { return }
+            try keepAside(path)
+            do throws(Errno) { try replaceFile(path, with: new.json()) } catch { throw .file(error, "write", path) }
+        }
+    }
+
+    /// What could not be used is not overwritten.
+    private func keepAside(_ path: String) throws(DataplaneError) {
+        guard problems.contains(where: { $0.path == path }), access(path) != nil else { return }
+        var target = path + ".corrupt"
+        var number = 1
+        while access(target) != nil {
+            number += 1
+            target = "\(path).corrupt-\(number)"
+        }
+        guard unsafe rename(path, target) == 0 else { throw .file(Errno(errno), "rename", path) }
+        problems.removeAll { $0.path == path }
+        problems.append(StateProblem(path: target, message: "this is what \(path) was before; it could not be used"))
+    }
+
+    private func access(_ path: String) -> mode_t? {
+        var status = stat()
+        return unsafe lstat(path, &status) == 0 ? status.st_mode : nil
+    }
+
+    private func locked(_ path: String, _ body: () throws(DataplaneError) -> Void) throws(DataplaneError) {
+        let lock = try FileLock.acquire(path + ".lock", timeout: .seconds(10))
+        try body()
+        _ = consume lock
+    }
+}
+
+extension StateFolder {
+    /// Keeps other runs of weft from changing the same interface for as long as the value lives.
+    ///
+    /// - Throws: `.file` that names the process which holds it after `timeout`.
+    package func lock(_ interface: String, timeout: Duration = .seconds(30)) throws(DataplaneError) -> FileLock {
+        do throws(Errno) { try makeFolder(path) } catch { throw .file(error, "make", path) }
+        return try FileLock.acquire("\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)")
+    }
+}

@@ -1,0 +1,118 @@
+// What the state folder's files hold, as JSON. Versioned here, so that the model's own types stay plain.
+
+internal import FoundationEssentials
+internal import WeftModel
+internal import WeftPlan
+
+/// A kind of record: its version is read before anything else of it.
+protocol StateRecord: Codable, Equatable {
+    static var currentVersion: Int { get }
+    /// Nothing is remembered.
+    static var empty: Self { get }
+}
+
+/// What is remembered of one interface.
+struct InterfaceRecord: StateRecord {
+    static let currentVersion = 1
+    static var empty: Self { Self() }
+
+    struct Endpoint: Codable, Equatable {
+        var written: String
+        var address: String
+        var port: UInt16
+    }
+
+    struct Program: Codable, Equatable {
+        var bootID: String
+        var token: String
+    }
+
+    var version = Self.currentVersion
+    /// The boot in which it was last written: numbers of network namespaces mean nothing after it.
+    var bootID = ""
+    /// By public key.
+    var endpoints: [String: Endpoint] = [:]
+    /// The user-space program that was started, or was about to be.
+    var program: Program?
+}
+
+/// What is remembered of sysctls, for all interfaces of one network namespace.
+struct SysctlRecord: StateRecord {
+    static let currentVersion = 1
+    static var empty: Self { Self() }
+
+    struct Original: Codable, Equatable {
+        var value: String
+        var written: String
+    }
+
+    var version = Self.currentVersion
+    var bootID = ""
+    var originals: [String: Original] = [:]
+    var claims: [String: [String]] = [:]
+}
+
+/// Why bytes are no record of this kind.
+enum StateRecordError: Error {
+    case newer(Int)
+    case corrupt(String)
+}
+
+private struct RecordVersion: Decodable {
+    var version: Int
+}
+
+extension StateRecord {
+    init(json bytes: [UInt8]) throws(StateRecordError) {
+        let data = Data(bytes)
+        let decoder = JSONDecoder()
+        do {
+            let version = try decoder.decode(RecordVersion.self, from: data).version
+            guard version <= Self.currentVersion else { throw StateRecordError.newer(version) }
+            self = try decoder.decode(Self.self, from: data)
+        } catch let error as StateRecordError {
+            throw error
+        } catch {
+            throw .corrupt(bytes.isEmpty ? "it is empty" : "it is not the JSON that was written")
+        }
+    }
+
+    func json() -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        // Strings, numbers and dictionaries of them always encode.
+        guard let data = try? encoder.encode(self) else { preconditionFailure("a record does not encode") }
+        return Array(data) + [UInt8(ascii: "\n")]
+    }
+}
+
+extension InterfaceRecord {
+    /// Entries that do not parse are left out: the memory is a help, never a need.
+    var meshMemory: MeshMemory {
+        var memory = MeshMemory()
+        memory.endpoints.reserveCapacity(endpoints.count)
+        for (key, endpoint) in endpoints {
+            guard let key = PublicKey(key), let address = IPAddress(endpoint.address) else { continue }
+            memory.endpoints[key] = AppliedEndpoint(
+                written: endpoint.written, address: SocketAddress(address, port: endpoint.port))
+        }
+        return memory
+    }
+
+    mutating func set(_ memory: MeshMemory) {
+        endpoints = [:]
+        endpoints.reserveCapacity(memory.endpoints.count)
+        for (key, endpoint) in memory.endpoints {
+            endpoints[key.base64] = Endpoint(
+                written: endpoint.written, address: endpoint.address.address.description, port: endpoint.address.port)
+        }
+    }
+}
+
+extension SysctlRecord {
+    var memory: SysctlMemory {
+        SysctlMemory(
+            originals: originals.mapValues { SysctlMemory.Original(value: $0.value, written: $0.written) },
+            claims: claims.mapValues { Set($0) })
+    }
+}

@@ -1,0 +1,49 @@
+// The sysctls' part of the state folder: who claimed what, and the values before.
+
+package import WeftModel
+package import WeftPlan
+
+/// Memory of sysctls in the state folder. It is void after a reboot: the kernel's values are its own again then.
+package struct StateSysctls: SysctlLedger {
+    private let folder: StateFolder
+    // No interface can have a name of so many characters.
+    private var file: String { "\(folder.path)/sysctls-of-all-interfaces.json" }
+
+    package init(_ folder: StateFolder) {
+        self.folder = folder
+    }
+
+    package func memory() throws(DataplaneError) -> SysctlMemory {
+        try current(folder.read(SysctlRecord.self, file)).memory
+    }
+
+    package mutating func record(
+        _ sysctl: Sysctl, over value: String, by interface: String
+    ) throws(DataplaneError) {
+        try folder.update(SysctlRecord.self, file) { record in
+            record = current(record)
+            var claimed = Set(record.claims[interface] ?? [])
+            claimed.insert(sysctl.path)
+            record.claims[interface] = claimed.sorted()
+            // The first value stays; what was written last is how ours is told from somebody else's.
+            let first = record.originals[sysctl.path]?.value ?? value
+            record.originals[sysctl.path] = SysctlRecord.Original(value: first, written: sysctl.value)
+        }
+    }
+
+    package mutating func release(_ path: String, by interface: String) throws(DataplaneError) {
+        guard try memory().claims[interface]?.contains(path) ?? false else { return }
+        try folder.update(SysctlRecord.self, file) { record in
+            record = current(record)
+            let rest = (record.claims[interface] ?? []).filter { $0 != path }
+            record.claims[interface] = rest.isEmpty ? nil : rest
+            if !record.claims.values.contains(where: { $0.contains(path) }) { record.originals[path] = nil }
+        }
+    }
+
+    private func current(_ record: SysctlRecord) -> SysctlRecord {
+        var record = record.bootID == folder.bootID ? record : .empty
+        record.bootID = folder.bootID
+        return record
+    }
+}

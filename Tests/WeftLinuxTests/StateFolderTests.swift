@@ -1,0 +1,238 @@
+// The state folder: what it remembers, what ends a memory, and that neither crashes nor damage lose anything silently.
+
+import Glibc
+import Testing
+import WeftModel
+import WeftPlan
+
+@testable import WeftLinux
+
+@Suite struct StateFolderTests {
+    private let temporary = TemporaryFolder()
+    private let key = PublicKey("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=")
+
+    private func folder(_ namespace: String = "host", boot: String = "a") -> StateFolder {
+        StateFolder(path: "\(temporary.path)/state", namespace: namespace, bootID: boot)
+    }
+
+    private func memory(port: UInt16 = 51820) throws -> MeshMemory {
+        let key = try #require(key)
+        let address = try #require(IPAddress("2001:db8::1"))
+        let endpoint = AppliedEndpoint(written: "fra.example.net:\(port)", address: SocketAddress(address, port: port))
+        return MeshMemory(endpoints: [key: endpoint])
+    }
+
+    @Test func remembersEndpoints() throws {
+        let written = try memory()
+        try folder().store(written, of: "wg0")
+        #expect(try folder().meshMemory(of: "wg0") == written)
+        #expect(try folder().meshMemory(of: "wg1") == MeshMemory())
+        #expect(try folder("netns-7").meshMemory(of: "wg0") == MeshMemory())
+        // A host's endpoints outlive a boot; those of a namespace that was numbered in it do not.
+        #expect(try folder(boot: "b").meshMemory(of: "wg0") == written)
+        try folder("netns-7").store(written, of: "wg0")
+        #expect(try folder("netns-7").meshMemory(of: "wg0") == written)
+        #expect(try folder("netns-7", boot: "b").meshMemory(of: "wg0") == MeshMemory())
+    }
+
+    @Test func readingChangesNothing() throws {
+        let state = folder()
+        #expect(try state.meshMemory(of: "wg0") == MeshMemory())
+        #expect(try state.programToken(of: "wg0") == nil)
+        #expect(try StateSysctls(state).memory() == SysctlMemory())
+        try state.forget("wg0")
+        #expect(access("\(temporary.path)/state", F_OK) != 0)
+    }
+
+    @Test func onlyTheOwnerCanReadIt() throws {
+        umask(0)
+        defer { umask(0o022) }
+        try folder().store(memory(), of: "wg0")
+        for (name, mode) in [("", 0o700), ("/host", 0o700), ("/host/wg0.json", 0o600)] as [(String, mode_t)] {
+            var status = stat()
+            #expect(stat("\(temporary.path)/state\(name)", &status) == 0)
+            #expect(status.st_mode & 0o7777 == mode, "\(name)")
+        }
+    }
+
+    @Test func anUnchangedRecordIsNotWritten() throws {
+        try folder().store(memory(), of: "wg0")
+        var before = stat()
+        stat("\(temporary.path)/state/host/wg0.json", &before)
+        try folder().store(memory(), of: "wg0")
+        var after = stat()
+        stat("\(temporary.path)/state/host/wg0.json", &after)
+        #expect(before.st_ino == after.st_ino)
+    }
+
+    @Test func aProgramIsRememberedUntilTheNextBoot() throws {
+        try folder().store(memory(), of: "wg0")
+        try folder().store(programToken: "token", of: "wg0")
+        #expect(try folder().programToken(of: "wg0") == "token")
+        #expect(try folder().meshMemory(of: "wg0") == memory())
+        #expect(try folder(boot: "b").programToken(of: "wg0") == nil)
+        try folder().store(MeshMemory(), of: "wg0")
+        #expect(try folder().programToken(of: "wg0") == "token")
+        try folder().store(programToken: nil, of: "wg0")
+        #expect(try folder().programToken(of: "wg0") == nil)
+        try folder().forget("wg0")
+        #expect(access("\(temporary.path)/state/host/wg0.json", F_OK) != 0)
+    }
+
+    @Test(arguments: ["", "{", "nonsense", "{\"version\": 1, \"endpoints\": 7}", "{\"version\": 99}", "\0\0\0"])
+    func whatCannotBeReadIsSaidAndKept(text: String) throws {
+        try folder().store(MeshMemory(), of: "wg1")
+        let path = "\(temporary.path)/state/host/wg0.json"
+        temporary.write(text, to: "state/host/wg0.json")
+        let state = folder()
+        #expect(try state.meshMemory(of: "wg0") == MeshMemory())
+        let problem = try #require(state.problems.first)
+        #expect(problem.path == path)
+        #expect(problem.message.contains(text.contains("99") ? "a newer weft" : "damaged"))
+        #expect(contents(of: path) == text)
+
+        try state.store(memory(), of: "wg0")
+        #expect(contents(of: path + ".corrupt") == text)
+        #expect(state.problems.map(\.path) == [path + ".corrupt"])
+        #expect(try folder().meshMemory(of: "wg0") == memory())
+
+        // A second one does not take the first one's place, also where it was not read before.
+        temporary.write("again", to: "state/host/wg0.json")
+        try folder().store(memory(), of: "wg0")
+        #expect(contents(of: path + ".corrupt") == text)
+        #expect(contents(of: path + ".corrupt-2") == "again")
+    }
+
+    @Test func aCrashBeforeTheRenameLeavesTheOldOne() throws {
+        try folder().store(memory(), of: "wg0")
+        temporary.write("{\"versi", to: "state/host/wg0.json.tmp")
+        #expect(try folder().meshMemory(of: "wg0") == memory())
+        try folder().store(memory(port: 7), of: "wg0")
+        #expect(try folder().meshMemory(of: "wg0") == memory(port: 7))
+        #expect(access("\(temporary.path)/state/host/wg0.json.tmp", F_OK) != 0)
+    }
+
+    @Test func killedAtAnyMomentTheRecordIsWhole() async throws {
+        let path = "\(temporary.path)/state"
+        for delay in [3_000, 7_000, 20_000] as [UInt32] {
+            await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, delay = delay as UInt32] in
+                let state = StateFolder(path: path, namespace: "host", bootID: "a")
+                alarmKill(after: delay)
+                var port: UInt16 = 1
+                while true {
+                    guard let address = IPAddress("192.0.2.1") else { return }
+                    let endpoint = AppliedEndpoint(written: "x", address: SocketAddress(address, port: port))
+                    let keys = (0..<100 as Range<UInt64>).map { PublicKey(bigEndianWords: $0, 1, 2, 3) }
+                    let memory = MeshMemory(endpoints: Dictionary(uniqueKeysWithValues: keys.map { ($0, endpoint) }))
+                    try? state.store(memory, of: "wg0")
+                    port &+= 1
+                }
+            }
+            let state = folder()
+            let found = try state.meshMemory(of: "wg0")
+            #expect(state.problems.isEmpty)
+            #expect(found.endpoints.isEmpty || found.endpoints.count == 100)
+            #expect(Set(found.endpoints.values).count <= 1)
+        }
+    }
+
+    @Test func writersDoNotLoseEachOthersChanges() async throws {
+        let path = "\(temporary.path)/state"
+        try await withThrowingTaskGroup { group in
+            for index in 0..<8 {
+                group.addTask {
+                    var ledger = StateSysctls(StateFolder(path: path, namespace: "host", bootID: "a"))
+                    for round in 0..<5 {
+                        let sysctl = Sysctl("net/\(index)/\(round)", "1")
+                        try ledger.record(sysctl, over: "0", by: "wg\(index)")
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        let memory = try StateSysctls(folder()).memory()
+        #expect(memory.originals.count == 40)
+        #expect(memory.claims.count == 8)
+    }
+
+    @Test func aFolderThatCannotBeMadeIsAnError() {
+        temporary.write("", to: "file")
+        let state = StateFolder(path: "\(temporary.path)/file", namespace: "host", bootID: "a")
+        let found = #expect(throws: DataplaneError.self) { try state.store(memory(), of: "wg0") }
+        #expect(found?.code == .file)
+        #expect(found?.message.contains("\(temporary.path)/file/host") ?? false)
+    }
+
+    @Test func aSecondRunWaitsAndSaysForWhom() throws {
+        let first = try folder().lock("wg0")
+        let found = #expect(throws: DataplaneError.self) { _ = try folder().lock("wg0", timeout: .milliseconds(50)) }
+        #expect(found?.code == .file)
+        #expect(found?.message.contains("(process \(getpid()))") ?? false)
+        // Another interface is another lock.
+        _ = try folder().lock("wg1", timeout: .zero)
+        _ = consume first
+        _ = try folder().lock("wg0", timeout: .zero)
+    }
+
+    @Test func thisNamespaceHasAName() {
+        let name = NetworkNamespace.currentName()
+        #expect(name == "host" || name.hasPrefix("netns-"))
+        #expect(NetworkNamespace.bootID().count == 36)
+    }
+}
+
+@Suite struct StateSysctlsTests {
+    private let temporary = TemporaryFolder()
+
+    private func ledger(boot: String = "a") -> StateSysctls {
+        StateSysctls(StateFolder(path: temporary.path, namespace: "host", bootID: boot))
+    }
+
+    @Test func theFirstValueStaysUntilTheLastClaimEnds() throws {
+        var ledger = ledger()
+        let forwarding = Sysctl("net/ipv4/ip_forward", "1")
+        try ledger.record(forwarding, over: "0", by: "wg0")
+        try ledger.record(forwarding, over: "1", by: "wg1")
+        #expect(
+            try ledger.memory()
+                == SysctlMemory(
+                    originals: [forwarding.path: .init(value: "0", written: "1")],
+                    claims: ["wg0": [forwarding.path], "wg1": [forwarding.path]]))
+        try ledger.release(forwarding.path, by: "wg0")
+        #expect(try ledger.memory().originals[forwarding.path]?.value == "0")
+        try ledger.release(forwarding.path, by: "wg0")
+        try ledger.release(forwarding.path, by: "wg1")
+        #expect(try ledger.memory() == SysctlMemory())
+    }
+
+    @Test func aRebootVoidsIt() throws {
+        var old = ledger()
+        try old.record(Sysctl("a", "1"), over: "0", by: "wg0")
+        var new = ledger(boot: "b")
+        #expect(try new.memory() == SysctlMemory())
+        try new.record(Sysctl("b", "1"), over: "0", by: "wg0")
+        #expect(try new.memory().originals.keys.sorted() == ["b"])
+    }
+
+    @Test func anInterfaceOfAnyNameHasItsOwnFile() throws {
+        var ledger = ledger()
+        try ledger.record(Sysctl("a", "1"), over: "0", by: "sysctls")
+        let folder = StateFolder(path: temporary.path, namespace: "host", bootID: "a")
+        try folder.store(programToken: "t", of: "sysctls")
+        #expect(try ledger.memory().claims["sysctls"] == ["a"])
+        #expect(try folder.programToken(of: "sysctls") == "t")
+    }
+}
+
+/// Ends this process as a crash does, from another thread.
+private func alarmKill(after microseconds: UInt32) {
+    var thread = pthread_t()
+    let argument = UnsafeMutableRawPointer(bitPattern: UInt(microseconds))
+    pthread_create(
+        &thread, nil,
+        { argument in
+            usleep(UInt32(UInt(bitPattern: argument)))
+            kill(getpid(), SIGKILL)
+            return nil
+        }, argument)
+}
