@@ -42,7 +42,7 @@ extension PlanText {
     ) {
         let key = peer.publicKey
         let short = options.painted(key.short, .faint)
-        let title = nameWidth == 0 ? short : name(of: key).padded(to: nameWidth) + "  " + short
+        let title = name(of: key).padded(to: nameWidth) + "  " + short
         switch peer {
         case .add(let peer):
             page.item(.add, "\(title)  \(peer.phrase(written: labels.endpoints[key]))")
@@ -70,7 +70,7 @@ extension PlanText {
     private func gained(_ prefixes: [IPPrefix], by key: PublicKey, moves: Moves, _ page: inout Page) {
         let texts = prefixes.map { prefix -> String in
             guard let giver = moves.givers[prefix], giver != key else { return prefix.description }
-            return "\(prefix) from \(labels.name(of: giver))"
+            return "\(prefix) (from \(labels.name(of: giver)))"
         }
         page.list(.add, texts, noun: "allowed IP")
     }
@@ -90,8 +90,8 @@ extension PlanText {
         }
     }
 
-    /// The name alone; empty where the key has none.
-    private func name(of key: PublicKey) -> String { labels.peers[key]?.visible ?? "" }
+    /// The name alone. A peer that goes is often in no topology any more.
+    private func name(of key: PublicKey) -> String { labels.peers[key]?.visible ?? "(no name)" }
 
     /// By name; peers without one last, by key.
     private func order(_ planned: PlannedOperation) -> PeerOrder {

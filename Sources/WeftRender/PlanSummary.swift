@@ -48,8 +48,9 @@ extension Plan {
         if createsLink { return "none yet" }
         var parts: [String] = []
         for effect in [SessionEffect.outage, .rehandshake] {
-            let who = operations.filter { $0.effect == effect }.map { $0.victim(labels) }
-            if !who.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(who))") }
+            let who = operations.filter { $0.effect == effect }
+            if who.contains(where: \.reachesEveryPeer) { return "\(effect.rawValue) for every peer" }
+            if !who.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(who.map { $0.victim(labels) }))") }
         }
         if parts.isEmpty { return "hitless" }
         let rest = operations.contains { $0.effect == .hitless }
@@ -58,15 +59,15 @@ extension Plan {
 }
 
 extension PlannedOperation {
+    /// Whether its effect is not one peer's or one object's alone.
+    fileprivate var reachesEveryPeer: Bool { operation.kind == .link || operation.kind == .device }
+
     /// Who notices: a peer, or what the scope says.
     fileprivate func victim(_ labels: PlanLabels) -> String {
-        switch operation {
-        case .peer(let peer):
+        if case .peer(let peer) = operation {
             let name = labels.name(of: peer.publicKey)
             return effect == .outage && !effectScope.isEmpty ? "\(name) (\(effectScope.visible))" : name
-        case .link: return effectScope.isEmpty ? "every peer" : effectScope.visible
-        case .device, .address, .route, .sysctl:
-            return effectScope.isEmpty ? operation.kind.rawValue : effectScope.visible
         }
+        return effectScope.isEmpty ? operation.kind.rawValue : effectScope.visible
     }
 }

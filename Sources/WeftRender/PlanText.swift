@@ -91,11 +91,14 @@ package struct PlanText {
             case .link(.removeHalfMade(let name)):
                 page.item(.remove, "\(name.visible), left behind by an interrupted run")
             case .device(let device):
-                for phrase in device.phrases {
+                // A private key comes first, and is what an effect other than hitless is due to.
+                for (index, phrase) in device.phrases.enumerated() {
                     if creates {
                         page.item(.add, depth: 2, phrase)
-                    } else {
+                    } else if index == 0 || planned.effect == .hitless {
                         page.item(.change, phrase + page.effect(of: planned))
+                    } else {
+                        page.item(.change, phrase)
                     }
                 }
             default: break

@@ -29,7 +29,7 @@ func byteText(_ bytes: UInt64) -> String {
         index += 1
     }
     let whole = bytes >> shift
-    let tenths = (bytes - whole << shift) * 10 >> shift
+    let tenths = ((bytes - (whole << shift)) * 10) >> shift
     return "\(whole).\(tenths) \(units[index])"
 }
 

@@ -134,12 +134,8 @@ extension StateDocument.Peer {
         endpoint = peer.endpoint?.description
         endpointName = labels.endpoints[peer.publicKey]
         persistentKeepalive = peer.persistentKeepalive
-        presharedKey =
-            switch peer.presharedKey {
-            case .external: "external"
-            case .tag: "set"
-            case .none: decisions.presharedKeys ? nil : "none"
-            }
+        let isOpen = peer.presharedKey == .none && decisions.presharedKeys
+        presharedKey = isOpen ? nil : peer.presharedKey.word(had: false)
         allowedIPs = peer.allowedIPs.map(\.description)
     }
 }
@@ -149,7 +145,7 @@ extension StateDocument.Route {
         prefix = route.prefix.description
         table = route.table
         metric = route.metric
-        target = route.target == .unreachable ? "unreachable" : "interface"
+        target = route.target.word
         source = route.source?.description
     }
 }

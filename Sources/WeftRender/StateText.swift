@@ -49,7 +49,7 @@ package struct StateText {
         }
         if let device = document.device {
             field("public key", device.publicKey ?? Self.onHost, &page)
-            field("private key", Self.onHost, &page)
+            field("private key", "(kept on the host)", &page)
             field("listen port", device.listenPort.map(String.init) ?? "(chosen by the kernel)", &page)
             if device.fwMark != 0 { field("fwmark", markText(device.fwMark), &page) }
         }

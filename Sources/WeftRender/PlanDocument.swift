@@ -1,0 +1,145 @@
+// A plan as a document: what `weft plan --format json` prints. Field by field in PlanFormat.md, and in plan.schema.json.
+
+/// A plan. Absent fields are unknown or not set.
+package struct PlanDocument: Codable, Hashable, Sendable {
+    /// Always `weft.plan`.
+    package var format: String
+    /// 1. Raised when a field changes its meaning or goes; new fields do not raise it.
+    package var version: Int
+    /// This host's node name; absent where no topology says it (`weft down`).
+    package var node: String?
+    package var mesh: String
+    package var interface: String
+    /// Whether nothing at all can be done until the obstacles are gone.
+    package var blocked: Bool
+    /// In the order in which they are applied.
+    package var operations: [Operation]
+    /// What is not Weft's, and stands in the way of something.
+    package var obstacles: [Obstacle]
+    /// What is not Weft's, and left alone.
+    package var foreign: [ForeignObject]
+    /// What compiling the topology warned of.
+    package var warnings: [Warning]
+    package var summary: Summary
+
+    /// One change of one object.
+    package struct Operation: Codable, Hashable, Sendable {
+        /// `add`, `change`, `remove`.
+        package var action: String
+        /// `link`, `device`, `address`, `peer`, `route`, `sysctl`.
+        package var kind: String
+        /// What tells this object from others of its kind.
+        package var object: Object
+        /// What is now, of that which changes or goes. Absent where the object comes, or only its allowed IPs change.
+        package var before: Attributes?
+        /// What will be, of that which comes or changes. Absent where the object goes, or only its allowed IPs change.
+        package var after: Attributes?
+        /// Changes of a live peer's allowed IPs. Absent for all else.
+        package var allowedIPs: AllowedIPsChange?
+        /// `hitless`, `re-handshake`, `outage`.
+        package var effect: String
+        /// What the effect reaches, where that is less than everything; may be empty.
+        package var effectScope: String
+    }
+
+    /// The identity of an object: the fields of its kind are set.
+    package struct Object: Codable, Hashable, Sendable {
+        /// Link and device: the interface's name. Peer: the node's name, where it is known.
+        package var name: String?
+        /// Address, with its length.
+        package var address: String?
+        /// Peer.
+        package var publicKey: String?
+        /// Route.
+        package var prefix: String?
+        /// Route.
+        package var table: UInt32?
+        /// Route.
+        package var metric: UInt32?
+        /// Sysctl, below /proc/sys.
+        package var path: String?
+    }
+
+    /// Attributes of an object: those that matter to the operation are set.
+    package struct Attributes: Codable, Hashable, Sendable {
+        // Link.
+        package var mtu: UInt32?
+        package var up: Bool?
+        package var alias: String?
+        // Device. A private key is only ever a word: `none`, `set`, `changed`.
+        package var privateKey: String?
+        package var publicKey: String?
+        package var listenPort: UInt16?
+        package var fwMark: UInt32?
+        // Peer. A preshared key is only ever a word: `none`, `set`, `changed`, `external`.
+        package var endpoint: String?
+        package var endpointName: String?
+        package var persistentKeepalive: UInt16?
+        package var presharedKey: String?
+        package var allowedIPs: [String]?
+        // Route.
+        package var target: String?
+        package var source: String?
+        // Sysctl.
+        package var value: String?
+        package var claimed: Bool?
+    }
+
+    /// How a live peer's allowed IPs change.
+    package struct AllowedIPsChange: Codable, Hashable, Sendable {
+        package var added: [String]
+        package var removed: [String]
+        /// Taken by another peer of the same interface, without a gap.
+        package var moved: [Move]
+    }
+
+    /// An allowed IP that another peer takes.
+    package struct Move: Codable, Hashable, Sendable {
+        package var prefix: String
+        /// The taker's public key.
+        package var to: String
+        /// The taker's node name.
+        package var toName: String?
+    }
+
+    /// Something of another owner.
+    package struct ForeignObject: Codable, Hashable, Sendable {
+        /// `interface`, `address`, `route`.
+        package var kind: String
+        /// As `ip` would print it.
+        package var description: String
+        /// What to do about it; may be empty.
+        package var remedy: String
+    }
+
+    /// Something of another owner that stands in the way.
+    package struct Obstacle: Codable, Hashable, Sendable {
+        package var kind: String
+        package var description: String
+        package var remedy: String
+        /// `link` or `route`: what cannot be made.
+        package var blocks: String
+        /// The route that cannot be made; absent where the link cannot.
+        package var route: Object?
+    }
+
+    /// A warning or a note.
+    package struct Warning: Codable, Hashable, Sendable {
+        /// Stable and dotted, for scripts.
+        package var id: String
+        /// `warning` or `note`.
+        package var severity: String
+        package var message: String
+        /// `file:line:column`; absent for what belongs to no file.
+        package var place: String?
+    }
+
+    /// Counts of objects. The interface counts once, whatever is done to its link and its device.
+    package struct Summary: Codable, Hashable, Sendable {
+        package var add: Int
+        package var change: Int
+        package var remove: Int
+        /// The worst effect of all operations; `hitless` where there are none.
+        package var effect: String
+    }
+}

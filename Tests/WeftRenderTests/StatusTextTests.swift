@@ -1,0 +1,83 @@
+// Status as `weft status` prints it.
+
+import Testing
+import WeftModel
+import WeftPlan
+import WeftStatus
+
+@testable import WeftRender
+
+extension Samples {
+    /// Five live peers in every state, one of which the topology has not; `bob` is missing.
+    static var observation: Observation {
+        var live = desired.state
+        live.peers.removeAll { $0.publicKey == key(4) }
+        live.peers += [
+            peer(5, ["10.80.2.0/24", "10.80.3.0/24", "10.80.4.0/24", "10.80.5.0/24", "10.80.6.0/24"], keepalive: 25),
+            peer(6, ["10.80.9.9"], endpoint: "198.51.100.6", presharedKey: .external),
+            peer(7, []),
+        ]
+        let ages: [PublicKey: (Int64?, UInt64, UInt64)] = [
+            key(2): (83, 1_288_490_188, 3_565_158), key(3): (nil, 0, 148), key(5): (150, 1023, 1024),
+            key(6): (3 * 86_400 + 4 * 3600, 5_000_000_000_000, 999_999), key(7): (7500, 17, 0),
+        ]
+        return Observation(
+            state: live, deviceKind: .kernel,
+            statistics: live.peers.map { peer in
+                let (age, received, sent) = ages[peer.publicKey] ?? (nil, 0, 0)
+                return PeerStatistics(
+                    lastHandshake: age.map { UnixTime(seconds: now.seconds - $0) }, receivedBytes: received,
+                    sentBytes: sent)
+            },
+            foreign: [ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0 proto static")], time: now)
+    }
+
+    static var desiredWithCarl: DesiredState {
+        var desired = desired
+        desired.state.peers += [
+            peer(5, ["10.80.2.0/24"], keepalive: 25), peer(6, ["10.80.9.9"], endpoint: "198.51.100.6"),
+        ]
+        desired.peerNames[key(5)] = "carl"
+        desired.peerNames[key(6)] = "dora"
+        return desired
+    }
+}
+
+@Suite struct StatusTextTests {
+    @Test func everyState() throws {
+        let document = StatusDocument(Samples.observation, of: Samples.mesh, desired: Samples.desiredWithCarl)
+        try expectGolden(StatusText(document).text, "status.txt")
+        try expectGolden(StatusText(document, options: TextOptions(style: .ansi)).text, "status.ansi.txt")
+        try expectGolden(StatusText(document, options: TextOptions(full: true)).text, "status-full.txt")
+    }
+
+    @Test func withoutTopology() throws {
+        let document = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
+        #expect(document.node == nil)
+        #expect(document.peers.allSatisfy { $0.name == nil && $0.inTopology == nil })
+        try expectGolden(StatusText(document).text, "status-without-topology.txt")
+    }
+
+    @Test func notThere() throws {
+        let document = StatusDocument(
+            Observation(time: Samples.now), of: Samples.mesh, desired: Samples.desired)
+        #expect(!document.present)
+        try expectGolden(StatusText(document).text, "status-absent.txt")
+    }
+
+    @Test(arguments: [
+        (0, "0s"), (59, "59s"), (60, "1m 0s"), (83, "1m 23s"), (3599, "59m 59s"), (3600, "1h 0m"), (86_399, "23h 59m"),
+        (86_400, "1d 0h"), (100_000_000, "1,157d 9h"), (-3, "0s"),
+    ])
+    func durations(seconds: Int64, text: String) {
+        #expect(durationText(seconds: seconds) == text)
+    }
+
+    @Test(arguments: [
+        (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1535, "1.4 KiB"), (1536, "1.5 KiB"),
+        (1_048_575, "1023.9 KiB"), (1_048_576, "1.0 MiB"), (UInt64.max, "15.9 EiB"),
+    ])
+    func bytes(count: UInt64, text: String) {
+        #expect(byteText(count) == text)
+    }
+}
