@@ -18,19 +18,19 @@ func counted(_ count: Int, _ noun: String, plural: String? = nil) -> String {
     "\(count.grouped) \(count == 1 ? noun : plural ?? noun + "s")"
 }
 
-/// Bytes in the units that `wg` uses, cut to one decimal: `0 B`, `1.2 KiB`, `3.4 GiB`.
+/// Bytes as `wg show` prints them: `0 B`, `1.20 KiB`, `3.40 TiB`.
 func byteText(_ bytes: UInt64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     if bytes < 1024 { return "\(bytes) B" }
     var shift: UInt64 = 10
-    var index = 0
-    while index < units.count - 1, bytes >> (shift + 10) > 0 {
+    var units = ["KiB", "MiB", "GiB", "TiB"][...]
+    while units.count > 1, bytes >> (shift + 10) > 0 {
         shift += 10
-        index += 1
+        units.removeFirst()
     }
-    let whole = bytes >> shift
-    let tenths = ((bytes - (whole << shift)) * 10) >> shift
-    return "\(whole).\(tenths) \(units[index])"
+    let rest = bytes & ((1 << shift) - 1)
+    let hundredths = (bytes >> shift) * 100 + (rest * 100 + (1 << (shift - 1))) >> shift
+    let decimals = hundredths % 100
+    return "\(hundredths / 100).\(decimals < 10 ? "0" : "")\(decimals) \(units.first ?? "")"
 }
 
 /// The two largest units of a duration: `23s`, `1m 23s`, `2h 5m`, `3d 4h`.

@@ -25,7 +25,7 @@ extension String {
 
 extension Unicode.Scalar {
     /// Whether it stands for itself on every terminal.
-    fileprivate var isPrintable: Bool {
+    var isPrintable: Bool {
         switch properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
         default: true

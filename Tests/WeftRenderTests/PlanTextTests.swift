@@ -112,12 +112,16 @@ import WeftPlan
     @Test func fullListsEverything() throws {
         let (plan, labels) = Samples.large(300)
         let text = PlanText(plan, labels: labels, options: TextOptions(full: true)).text
-        for peer in plan.operations.compactMap(\.operation.peer) {
-            #expect(text.contains(labels.name(of: peer.publicKey)))
-        }
+        let lines = Set(text.split(separator: "\n"))
+        let words = Set(text.split { " ,\n".contains($0) })
         for planned in plan.operations {
-            guard case .route(let route) = planned.operation else { continue }
-            #expect(text.contains("\n+   \(route.route.phrase)\n"))
+            switch planned.operation {
+            case .peer(.add(let peer)):
+                #expect(lines.contains("+   \(labels.name(of: peer.publicKey))  \(peer.publicKey.short)  dials in"))
+                #expect(peer.allowedIPs.allSatisfy { words.contains($0.description[...]) })
+            case .route(let route): #expect(lines.contains("+   \(route.route.phrase)"))
+            default: break
+            }
         }
         #expect(!text.contains("--full"))
     }

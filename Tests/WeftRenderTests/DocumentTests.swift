@@ -1,0 +1,87 @@
+// The documents: whole ones as golden files, back and forth, and against their schemas.
+
+import Testing
+import WeftDiagnostics
+import WeftModel
+import WeftPlan
+import WeftStatus
+
+@testable import WeftRender
+
+@Suite struct DocumentTests {
+    static var plan: PlanDocument {
+        let place = SourceRange(
+            file: 0, start: SourcePosition(line: 3, column: 5), end: SourcePosition(line: 3, column: 8))
+        return PlanDocument(
+            Samples.everything, labels: Samples.labels,
+            warnings: [
+                Diagnostic("topology.no-path", .warning, "no path between ams and dora", at: place),
+                Diagnostic("topology.empty", .note, "nothing here"),
+            ],
+            files: SourceFiles([SourceFiles.File(name: "mesh.yaml", bytes: [])]))
+    }
+
+    static var blockedPlan: PlanDocument {
+        PlanDocument(
+            Samples.plan(
+                [],
+                foreign: [
+                    ForeignObject(
+                        kind: "interface", description: "wg0 (wireguard)", relation: .blocksLink, remedy: "remove it")
+                ]), labels: PlanLabels())
+    }
+
+    static var freshPlan: PlanDocument {
+        PlanDocument(
+            Samples.plan(
+                Samples.desired, from: Observation(state: HostState(sysctls: Samples.sysctlsBefore), time: Samples.now)),
+            labels: PlanLabels(Samples.desired))
+    }
+
+    static var status: StatusDocument {
+        StatusDocument(Samples.observation, of: Samples.mesh, desired: Samples.desiredWithCarl)
+    }
+
+    @Test func plansAreGolden() throws {
+        try expectGolden(try JSON.text(Self.plan), "plan-everything.json")
+        try expectGolden(try JSON.text(Self.freshPlan), "plan-fresh.json")
+        try expectGolden(try JSON.text(Self.blockedPlan), "plan-blocked.json")
+    }
+
+    @Test func statesAreGolden() throws {
+        try expectGolden(try JSON.text(StateDocument(Samples.desired)), "show.json")
+        try expectGolden(try JSON.text(Samples.stateWithoutFacts), "show-without-facts.json")
+    }
+
+    @Test func statusIsGolden() throws {
+        try expectGolden(try JSON.text(Self.status), "status.json")
+        let absent = StatusDocument(Observation(time: Samples.now), of: Samples.mesh, desired: nil)
+        try expectGolden(try JSON.text(absent), "status-absent.json")
+    }
+
+    @Test func comeBackEqual() throws {
+        for document in [Self.plan, Self.blockedPlan, Self.freshPlan] {
+            #expect(try JSON.decode(PlanDocument.self, JSON.text(document)) == document)
+        }
+        for document in [StateDocument(Samples.desired), Samples.stateWithoutFacts] {
+            #expect(try JSON.decode(StateDocument.self, JSON.text(document)) == document)
+        }
+        #expect(try JSON.decode(StatusDocument.self, JSON.text(Self.status)) == Self.status)
+    }
+
+    @Test func operationsAreThePlansOwn() {
+        let document = Self.plan
+        let plan = Samples.everything
+        #expect(document.operations.map(\.kind) == plan.operations.map(\.operation.kind.rawValue))
+        #expect(document.operations.map(\.action) == plan.operations.map(\.operation.action.rawValue))
+        #expect(document.operations.map(\.effect) == plan.operations.map(\.effect.rawValue))
+        #expect(document.summary.effect == "outage")
+        #expect(Set(document.operations.map(\.kind)) == Set(Operation.Kind.allCases.map(\.rawValue)))
+    }
+
+    @Test func countsAreTheTextsOwn() {
+        let summary = PlanSummary(Samples.everything)
+        let document = Self.plan.summary
+        #expect((document.add, document.change, document.remove) == (summary.add, summary.change, summary.remove))
+    }
+}
