@@ -96,6 +96,7 @@ let package = Package(
         .testTarget(
             name: "WeftTopologyTests",
             dependencies: ["WeftDiagnostics", "WeftModel", "WeftRender", "WeftTopology", "YAML"],
+            exclude: ["Fixtures"],
             swiftSettings: settings),
     ]
 )

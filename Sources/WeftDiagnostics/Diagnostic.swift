@@ -108,14 +108,17 @@ package struct Diagnostic: Hashable, Sendable {
     package var place: SourceRange?
     package var notes: [Note]
     package var fixIts: [FixIt]
+    /// What may be a secret in the source: formatters mask these places in every line that they show.
+    package var secrets: [SourceRange]
 
     package init(
         _ id: String,
-        _ severity: Severity = .error,
+        _ severity: Severity,
         _ message: String,
         at place: SourceRange? = nil,
         notes: [Note] = [],
-        fixIts: [FixIt] = []
+        fixIts: [FixIt] = [],
+        secrets: [SourceRange] = []
     ) {
         self.id = id
         self.severity = severity
@@ -123,5 +126,18 @@ package struct Diagnostic: Hashable, Sendable {
         self.place = place
         self.notes = notes
         self.fixIts = fixIts
+        self.secrets = secrets
+    }
+
+    /// An error.
+    package init(
+        _ id: String,
+        _ message: String,
+        at place: SourceRange? = nil,
+        notes: [Note] = [],
+        fixIts: [FixIt] = [],
+        secrets: [SourceRange] = []
+    ) {
+        self.init(id, .error, message, at: place, notes: notes, fixIts: fixIts, secrets: secrets)
     }
 }

@@ -1,0 +1,176 @@
+// What is wrong with a file before it is read as YAML: its size, its bytes, control characters, tabs in indentation.
+
+import WeftDiagnostics
+
+/// One pass over the bytes. What it refuses would make libyaml count lines otherwise than editors do, or fail with a
+/// message about something else.
+struct SourceCheck {
+    let file: UInt32
+    private(set) var problems: [Diagnostic] = []
+    private var firstTab: SourceRange?
+    private var tabLines = 0
+    private var refused = 0
+
+    /// Files past this are refused unread: 64 MiB, three times what 100,000 nodes need.
+    static let sizeLimit = 64 << 20
+    private static let shownCharacters = 20
+
+    init(file: UInt32) {
+        self.file = file
+    }
+
+    mutating func run(_ bytes: [UInt8]) {
+        guard bytes.count <= Self.sizeLimit else {
+            problems.append(
+                Diagnostic(
+                    "yaml.too-large", "the file has \(bytes.count >> 20) MiB; at most 64 MiB are read",
+                    at: position(1, 1, width: 0)))
+            return
+        }
+        do throws(UTF8.ValidationError) {
+            _ = try UTF8Span(validating: bytes.span)
+        } catch {
+            reportBadUTF8(bytes, at: error.byteOffsets.lowerBound)
+            return
+        }
+        scan(bytes)
+        if let firstTab {
+            let more = tabLines > 1 ? "; \(tabLines) lines of this file have tabs there" : ""
+            problems.append(
+                Diagnostic(
+                    "yaml.tab", "a tab in the indentation: YAML is indented with spaces\(more)", at: firstTab,
+                    notes: [Diagnostic.Note("`expand -t 2 FILE` turns tabs into spaces")]))
+        }
+        if refused > Self.shownCharacters {
+            problems.append(
+                Diagnostic(
+                    "yaml.control-character", "\(refused - Self.shownCharacters) more such characters in this file",
+                    at: problems.last?.place))
+        }
+    }
+
+    private mutating func scan(_ bytes: [UInt8]) {
+        let span = bytes.span
+        var index = 0
+        var line: UInt32 = 1
+        var lineStart = 0
+        if span.count >= 3, span[0] == 0xEF, span[1] == 0xBB, span[2] == 0xBF {
+            index = 3
+            lineStart = 3
+        }
+        checkIndentation(span, from: index, line: line)
+        while index < span.count {
+            let byte = span[index]
+            if byte >= 0x20, byte < 0x7F {
+                index += 1
+                continue
+            }
+            switch byte {
+            case UInt8(ascii: "\n"):
+                line += 1
+                index += 1
+                lineStart = index
+                checkIndentation(span, from: index, line: line)
+            case UInt8(ascii: "\t"):
+                index += 1
+            case UInt8(ascii: "\r") where index + 1 < span.count && span[index + 1] == UInt8(ascii: "\n"):
+                index += 1
+            default:
+                let (scalar, width) = Self.scalar(span, at: index)
+                if let name = refusedName(scalar) {
+                    report(name, scalar, position(line, column(span, from: lineStart, to: index), width: 1))
+                }
+                index += width
+            }
+        }
+    }
+
+    private mutating func checkIndentation(_ span: Span<UInt8>, from start: Int, line: UInt32) {
+        var index = start
+        var tab: Int?
+        while index < span.count {
+            switch span[index] {
+            case UInt8(ascii: " "): break
+            case UInt8(ascii: "\t"): tab = tab ?? index
+            case UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: "#"): return
+            default:
+                guard let tab else { return }
+                tabLines += 1
+                if firstTab == nil { firstTab = position(line, UInt32(tab - start + 1), width: 1) }
+                return
+            }
+            index += 1
+        }
+    }
+
+    private mutating func report(_ name: String, _ scalar: UInt32, _ place: SourceRange) {
+        refused += 1
+        guard refused <= Self.shownCharacters else { return }
+        problems.append(
+            Diagnostic(
+                "yaml.control-character", "\(name) (\(codePoint(scalar))) is not accepted in a topology", at: place,
+                fixIts: [Diagnostic.FixIt("remove it", replace: place, with: "")]))
+    }
+
+    private mutating func reportBadUTF8(_ bytes: [UInt8], at offset: Int) {
+        var line: UInt32 = 1
+        var lineStart = 0
+        for index in 0..<offset where bytes[index] == UInt8(ascii: "\n") {
+            line += 1
+            lineStart = index + 1
+        }
+        let digits = String(bytes[offset], radix: 16, uppercase: true)
+        var message = "byte 0x\(digits.count < 2 ? "0" : "")\(digits) is not UTF-8 here (offset \(offset))"
+        if bytes.count >= 2, (bytes[0] == 0xFF && bytes[1] == 0xFE) || (bytes[0] == 0xFE && bytes[1] == 0xFF) {
+            message = "this file is UTF-16: save it as UTF-8"
+        }
+        problems.append(
+            Diagnostic(
+                "yaml.not-utf8", message,
+                at: position(line, column(bytes.span, from: lineStart, to: offset), width: 1)))
+    }
+
+    private func column(_ span: Span<UInt8>, from start: Int, to end: Int) -> UInt32 {
+        var column: UInt32 = 1
+        for index in start..<end where span[index] & 0xC0 != 0x80 { column += 1 }
+        return column
+    }
+
+    private func position(_ line: UInt32, _ column: UInt32, width: UInt32) -> SourceRange {
+        SourceRange(
+            file: file, start: SourcePosition(line: line, column: column),
+            end: SourcePosition(line: line, column: column + width))
+    }
+
+    /// The scalar that starts at `index` of valid UTF-8, and its count of bytes.
+    private static func scalar(_ span: Span<UInt8>, at index: Int) -> (UInt32, Int) {
+        let first = UInt32(span[index])
+        func rest(_ offset: Int) -> UInt32 { UInt32(span[index + offset] & 0x3F) }
+        switch first {
+        case ..<0x80: return (first, 1)
+        case ..<0xE0: return ((first & 0x1F) << 6 | rest(1), 2)
+        case ..<0xF0: return ((first & 0x0F) << 12 | rest(1) << 6 | rest(2), 3)
+        default: return ((first & 0x07) << 18 | rest(1) << 12 | rest(2) << 6 | rest(3), 4)
+        }
+    }
+}
+
+/// What a character is called that no file may hold, because it hides what a reader sees; nil for all others.
+private func refusedName(_ scalar: UInt32) -> String? {
+    switch scalar {
+    case 0x0D: "a carriage return without a line feed"
+    case 0x1B: "an escape character"
+    case 0x00..<0x20, 0x7F..<0xA0: "a control character"
+    case 0x061C, 0x200E, 0x200F, 0x202A...0x202E, 0x2066...0x2069: "a character that turns the direction of text"
+    case 0x2028, 0x2029: "a line separator"
+    case 0xFEFF: "a byte-order mark inside the file"
+    case 0xFFFE, 0xFFFF: "a noncharacter"
+    default: nil
+    }
+}
+
+/// `U+202E`.
+package func codePoint(_ scalar: UInt32) -> String {
+    let digits = String(scalar, radix: 16, uppercase: true)
+    return "U+" + String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+}

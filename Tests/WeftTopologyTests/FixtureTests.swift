@@ -1,0 +1,44 @@
+// Each fixture is a folder of topology files and the exact text of what reading them says.
+//
+// `WEFT_UPDATE_GOLDENS=1 swift test --filter FixtureTests` rewrites every expected.txt; a person reads them before they
+// are committed.
+
+import Foundation
+import Testing
+import WeftDiagnostics
+import WeftRender
+import WeftTopology
+
+private let fixtures = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Fixtures")
+
+/// The names of all fixture folders.
+private let fixtureNames: [String] = {
+    let names = try? FileManager.default.contentsOfDirectory(atPath: fixtures.path)
+    return (names ?? []).filter { !$0.hasPrefix(".") }.sorted()
+}()
+
+@Suite struct FixtureTests {
+    @Test(arguments: fixtureNames)
+    func saysWhatIsExpected(name: String) throws {
+        let folder = fixtures.appending(path: name)
+        let files = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+            .filter { $0.hasSuffix(".yaml") || $0.hasSuffix(".yml") }.sorted()
+            .map { SourceFiles.File(name: $0, bytes: Array(try Data(contentsOf: folder.appending(path: $0)))) }
+        let sources = SourceFiles(files)
+        let (topology, diagnostics) = TopologyReader.read(sources)
+        #expect((topology == nil) == diagnostics.contains { $0.severity == .error })
+        var text = DiagnosticText().render(diagnostics, in: sources)
+        if text.isEmpty { text = "nothing to say\n" }
+
+        let expected = folder.appending(path: "expected.txt")
+        if ProcessInfo.processInfo.environment["WEFT_UPDATE_GOLDENS"] == "1" {
+            try Data(text.utf8).write(to: expected)
+        }
+        let golden = try? String(contentsOf: expected, encoding: .utf8)
+        #expect(text == golden)
+    }
+
+    @Test func thereAreFixtures() {
+        #expect(!fixtureNames.isEmpty)
+    }
+}
