@@ -96,10 +96,26 @@ package struct Encoder: ~Copyable {
         buffer.store(value, at: offset)
     }
 
+    /// An attribute that holds two integers, each in host order.
+    package mutating func attribute(_ type: UInt16, pair first: UInt64, _ second: UInt64) {
+        guard let offset = reserveAttribute(type, 16) else { return }
+        buffer.store(first, at: offset)
+        buffer.store(second, at: offset + 8)
+    }
+
     /// An attribute that holds bytes.
     package mutating func attribute(_ type: UInt16, bytes: RawSpan) {
         guard let offset = reserveAttribute(type, bytes.byteCount) else { return }
         buffer.store(bytes, at: offset)
+    }
+
+    /// An attribute that holds the fields that `body` puts: a C structure.
+    package mutating func structure(_ type: UInt16, _ body: (inout Encoder) -> Void) {
+        let start = mark
+        put(UInt16(0))
+        put(type)
+        body(&self)
+        close(start)
     }
 
     /// As `attribute(_:bytes:)`; the buffer is erased after use.

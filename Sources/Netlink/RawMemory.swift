@@ -75,3 +75,11 @@ extension RawSpan {
         unsafe extracting(unchecked: Range(uncheckedBounds: (start, end)))
     }
 }
+
+extension RawSpan {
+    /// The same bytes as a span of octets.
+    package var octets: Span<UInt8> {
+        @_lifetime(copy self)
+        get { Span(_bytes: self) }
+    }
+}

@@ -1,0 +1,189 @@
+// Decodes the kernel's description of a WireGuard device: one pass, two arrays that grow, and no secret kept.
+
+import CLinux
+import Netlink
+import WeftKeys
+import WeftModel
+
+/// Takes the answer to WG_CMD_GET_DEVICE. All peers' allowed IPs go into one array, because an array for each of ten
+/// thousand peers would cost more than all the rest of reading them.
+struct DeviceDump: MessageConsumer {
+    private var device = Device(privateKey: nil, publicKey: nil, listenPort: nil)
+    private var peers: [Peer] = []
+    private var statistics: [PeerStatistics] = []
+    private var prefixes: [IPPrefix] = []
+    /// Where each peer's allowed IPs end in `prefixes`; they begin where those of the peer before end.
+    private var ends: [Int] = []
+    /// Peers whose allowed IPs the kernel did not list in ascending order.
+    private var unsorted: [Int] = []
+
+    /// - Parameter count: how many peers to make room for.
+    init(expecting count: Int) {
+        peers.reserveCapacity(count)
+        statistics.reserveCapacity(count)
+        prefixes.reserveCapacity(count * 2)
+        ends.reserveCapacity(count)
+    }
+
+    mutating func reset() {
+        device = Device(privateKey: nil, publicKey: nil, listenPort: nil)
+        peers.removeAll(keepingCapacity: true)
+        statistics.removeAll(keepingCapacity: true)
+        prefixes.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
+        unsorted.removeAll(keepingCapacity: true)
+    }
+
+    mutating func take(_ message: Message) -> Bool {
+        var attributes = Attributes(message.payload, from: MemoryLayout<genlmsghdr>.size)
+        while attributes.next() {
+            switch wgdevice_attribute(rawValue: UInt32(attributes.type)) {
+            case WGDEVICE_A_PRIVATE_KEY:
+                device.privateKey = SecretBytes.tag(ofPrivateKey: attributes.payload)
+            case WGDEVICE_A_PUBLIC_KEY:
+                device.publicKey = attributes.publicKey()
+            case WGDEVICE_A_LISTEN_PORT:
+                let port = attributes.uint16()
+                device.listenPort = port == 0 ? nil : port
+            case WGDEVICE_A_FWMARK:
+                device.fwMark = attributes.uint32()
+            case WGDEVICE_A_PEERS:
+                var list = attributes.nested()
+                while list.next() {
+                    var peer = list.nested()
+                    take(&peer)
+                    list.check(peer)
+                }
+                attributes.check(list)
+            default: break
+            }
+        }
+        return !attributes.isMalformed
+    }
+
+    /// Takes one peer, or the continuation of the last one, which has its public key and allowed IPs only.
+    private mutating func take(_ attributes: inout Attributes) {
+        var publicKey: PublicKey?
+        var presharedKey = PresharedKey.none
+        var endpoint: SocketAddress?
+        var keepalive: UInt16 = 0
+        var handshake = UnixTime(seconds: 0)
+        var received: UInt64 = 0
+        var sent: UInt64 = 0
+        let first = prefixes.count
+        var isAscending = true
+        while attributes.next() {
+            switch wgpeer_attribute(rawValue: UInt32(attributes.type)) {
+            case WGPEER_A_PUBLIC_KEY:
+                publicKey = attributes.publicKey()
+            case WGPEER_A_PRESHARED_KEY:
+                if !isZero(&attributes) { presharedKey = .tag(SecretBytes.tag(of: attributes.payload)) }
+            case WGPEER_A_ENDPOINT:
+                endpoint = socketAddress(&attributes)
+            case WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
+                keepalive = attributes.uint16()
+            case WGPEER_A_LAST_HANDSHAKE_TIME:
+                let nanoseconds = attributes.load(at: 8, as: Int64.self)
+                handshake = UnixTime(
+                    seconds: attributes.load(at: 0, as: Int64.self),
+                    nanoseconds: Int32(truncatingIfNeeded: nanoseconds))
+            case WGPEER_A_RX_BYTES:
+                received = attributes.uint64()
+            case WGPEER_A_TX_BYTES:
+                sent = attributes.uint64()
+            case WGPEER_A_ALLOWEDIPS:
+                var list = attributes.nested()
+                while list.next() {
+                    var entry = list.nested()
+                    take(&entry, from: first, &isAscending)
+                    list.check(entry)
+                }
+                attributes.check(list)
+            default: break
+            }
+        }
+        guard let publicKey else { return attributes.reject() }
+        let last = peers.count &- 1
+        if last >= 0, peers[last].publicKey == publicKey {
+            let joint = ends[last]
+            let start = last > 0 ? ends[last &- 1] : 0
+            if joint > start, joint < prefixes.count, !(prefixes[joint &- 1] < prefixes[joint]) { isAscending = false }
+            ends[last] = prefixes.count
+            if !isAscending { unsorted.append(last) }
+            return
+        }
+        peers.append(
+            Peer(
+                publicKey: publicKey, presharedKey: presharedKey, persistentKeepalive: keepalive,
+                allowedIPs: PrefixList(ascending: []), endpoint: endpoint))
+        statistics.append(
+            PeerStatistics(
+                lastHandshake: handshake.seconds == 0 && handshake.nanoseconds == 0 ? nil : handshake,
+                receivedBytes: received, sentBytes: sent))
+        ends.append(prefixes.count)
+        if !isAscending { unsorted.append(last &+ 1) }
+    }
+
+    /// Takes one allowed IP.
+    @inline(__always)
+    private mutating func take(_ attributes: inout Attributes, from first: Int, _ isAscending: inout Bool) {
+        var family: IPAddress.Family?
+        var address: IPAddress?
+        var length: UInt8 = 0
+        while attributes.next() {
+            switch wgallowedip_attribute(rawValue: UInt32(attributes.type)) {
+            case WGALLOWEDIP_A_FAMILY: family = IPAddress.Family(number: attributes.uint16())
+            case WGALLOWEDIP_A_IPADDR:
+                // Its length tells the family too; a contradiction would be the kernel's.
+                address = attributes.address(attributes.count == 4 ? .v4 : .v6)
+            case WGALLOWEDIP_A_CIDR_MASK: length = attributes.uint8()
+            default: break
+            }
+        }
+        guard let address, address.family == family, Int(length) <= address.family.bitWidth else {
+            return attributes.reject()
+        }
+        let prefix = IPPrefix(canonical: address, length: length)
+        let count = prefixes.count
+        if count > first, !(prefixes[count &- 1] < prefix) { isAscending = false }
+        prefixes.append(prefix)
+    }
+
+    /// What was taken, with each peer's allowed IPs as a slice of all.
+    consuming func finish() -> DeviceReading {
+        for index in unsorted {
+            prefixes[(index > 0 ? ends[index - 1] : 0)..<ends[index]].sort()
+        }
+        var start = 0
+        for index in peers.indices {
+            let end = ends[index]
+            if end != start { peers[index].allowedIPs = PrefixList(ascending: prefixes[start..<end]) }
+            start = end
+        }
+        return DeviceReading(device: device, peers: peers, statistics: statistics)
+    }
+}
+
+/// Whether the current attribute's 32 bytes are zero: how the kernel says that there is no preshared key.
+@inline(__always)
+private func isZero(_ attributes: inout Attributes) -> Bool {
+    var bits: UInt64 = 0
+    for word in 0..<4 { bits |= attributes.load(at: word &* 8, as: UInt64.self) }
+    return bits == 0
+}
+
+/// The current attribute as a struct sockaddr_in or sockaddr_in6.
+@inline(__always)
+private func socketAddress(_ attributes: inout Attributes) -> SocketAddress? {
+    let port = UInt16(bigEndian: attributes.load(at: 2, as: UInt16.self))
+    switch Int32(attributes.uint16()) {
+    case AF_INET:
+        return SocketAddress(IPAddress(v4: UInt32(bigEndian: attributes.load(at: 4, as: UInt32.self))), port: port)
+    case AF_INET6:
+        let high = UInt64(bigEndian: attributes.load(at: 8, as: UInt64.self))
+        let low = UInt64(bigEndian: attributes.load(at: 16, as: UInt64.self))
+        return SocketAddress(IPAddress(v6: high, low), port: port)
+    default:
+        return nil
+    }
+}

@@ -1,0 +1,388 @@
+// The real kernel behind `Dataplane`: each kind of object has a file of its own, and this one calls them in order.
+
+import CLinux
+import Glibc
+package import Netlink
+package import WeftKeys
+package import WeftModel
+package import WeftPlan
+
+/// A host's network: links, addresses and routes over rtnetlink, WireGuard over generic netlink or a program's socket,
+/// settings below /proc/sys. All in the network namespace of the thread that made it; settings and the table of UDP
+/// sockets are those of the thread that asks.
+package struct KernelDataplane: Dataplane {
+    /// What it needs of the rest of the house.
+    package struct Parts {
+        package var userspace: any UserspaceDevices
+        package var sysctls: any SysctlLedger
+        /// The keys of this run. Called only when an operation needs a secret.
+        package var secrets: () throws(DataplaneError) -> SecretArena
+        /// Where /proc is; tests have their own.
+        package var proc: String
+        package var features: KernelFeatures
+
+        package init(
+            userspace: any UserspaceDevices, sysctls: any SysctlLedger,
+            secrets: @escaping () throws(DataplaneError) -> SecretArena, proc: String = "/proc",
+            features: KernelFeatures = .current
+        ) {
+            self.userspace = userspace
+            self.sysctls = sysctls
+            self.secrets = secrets
+            self.proc = proc
+            self.features = features
+        }
+    }
+
+    private var parts: Parts
+    private let transports: TransportFactory
+    private let route: Channel
+    /// Opened with the first device of the kernel's; a host without kernel WireGuard never needs it.
+    private var generic: Channel?
+    private var family: UInt16?
+    /// What was there last time, to make room for as much.
+    private var lastPeers = 0
+    private var lastRoutes = 0
+
+    /// Opens the sockets in the calling thread's network namespace.
+    ///
+    /// - Parameter transports: opens them; tests put faults here.
+    package init(
+        _ parts: Parts, transports: @escaping TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
+    ) throws(DataplaneError) {
+        self.parts = parts
+        self.transports = transports
+        route = try Self.open(.route, transports)
+        // Now, because a socket keeps the namespace it was opened in.
+        generic = try? Self.open(.generic, transports)
+    }
+
+    private static func open(_ bus: Bus, _ transports: TransportFactory) throws(DataplaneError) -> Channel {
+        do throws(Errno) {
+            return Channel(try transports(bus))
+        } catch {
+            throw DataplaneError(error, Request(.openSocket, "open a netlink socket"))
+        }
+    }
+
+    private var links: Links { Links(channel: route) }
+    private var sysctls: Sysctls { Sysctls(folder: "\(parts.proc)/sys") }
+
+    // MARK: Observing
+
+    package mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation {
+        // A link that comes or goes between two reads makes them contradict each other: then all is read again.
+        for _ in 0..<3 {
+            do throws(DataplaneError) {
+                return try observeOnce(mesh, sysctls: sysctls)
+            } catch {
+                guard error.code == .gone else { throw error }
+            }
+        }
+        throw DataplaneError(
+            .inconsistent,
+            "the interface keeps coming and going: look for another program that manages it, or try again",
+            operation: "read \(mesh.interface)")
+    }
+
+    private mutating func observeOnce(
+        _ mesh: MeshIdentity, sysctls paths: [String]
+    ) throws(DataplaneError) -> Observation {
+        var clock = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &clock)
+        let time = UnixTime(seconds: Int64(clock.tv_sec), nanoseconds: Int32(clock.tv_nsec))
+        var observation = Observation(time: time)
+        if let link = try links.find(mesh.reservedName), link.name == mesh.reservedName {
+            observation.halfMadeLink = link.name
+        }
+        switch try links.owner(of: mesh, parts.userspace) {
+        case .nobody:
+            try readRoutes(of: mesh, interface: 0, into: &observation)
+        case .halfMade(let link):
+            observation.halfMadeLink = link.name
+            try readRoutes(of: mesh, interface: 0, into: &observation)
+        case .other(let link):
+            observation.foreign.append(ForeignObject(blocking: link, for: mesh))
+            try readRoutes(of: mesh, interface: 0, into: &observation)
+        case .ours(let link, let kind):
+            try read(link, kind, of: mesh, into: &observation)
+        }
+        let memory = try parts.sysctls.memory()
+        observation.sysctlMemory = memory
+        let claimed = (memory.claims[mesh.interface] ?? []).subtracting(paths)
+        observation.state.sysctls = try sysctls.read(paths + claimed.sorted())
+        return observation
+    }
+
+    /// Reads all that hangs on our link.
+    private mutating func read(
+        _ link: LiveLink, _ kind: DeviceKind, of mesh: MeshIdentity, into observation: inout Observation
+    ) throws(DataplaneError) {
+        observation.deviceKind = kind
+        observation.state.link = Link(
+            name: link.name, mtu: link.mtu, isUp: link.isUp, alias: link.alias ?? "")
+        let reading = try readDevice(link, kind)
+        observation.state.device = reading.device
+        observation.state.peers = reading.peers
+        observation.statistics = reading.statistics
+        let addresses = try Addresses(channel: route, link: link, features: parts.features).read()
+        observation.state.addresses = addresses.ours
+        observation.foreign += addresses.others.map { ForeignObject(address: $0, on: link.name) }
+        try readRoutes(of: mesh, interface: link.index, into: &observation)
+    }
+
+    private mutating func readDevice(_ link: LiveLink, _ kind: DeviceKind) throws(DataplaneError) -> DeviceReading {
+        switch kind {
+        case .kernel:
+            var control = try kernelControl(link)
+            control.expectedPeers = lastPeers
+            let reading = try control.read()
+            lastPeers = reading.peers.count
+            return reading
+        case .userspace:
+            var control = parts.userspace.control(interface: link.name)
+            return try control.read()
+        }
+    }
+
+    private mutating func readRoutes(
+        of mesh: MeshIdentity, interface: UInt32, into observation: inout Observation
+    ) throws(DataplaneError) {
+        let routes = Routes(channel: route, links: links, mesh: mesh, interface: interface)
+        let reading = try routes.read(expecting: lastRoutes)
+        lastRoutes = reading.ours.count
+        observation.state.routes = reading.ours
+        if reading.others.isEmpty { return }
+        var names: [UInt32: String] = [:]
+        observation.foreign += reading.others.map { found in
+            ForeignObject(kind: "route", description: routes.describe(found, &names))
+        }
+    }
+
+    package mutating func foreignRoutes(
+        at keys: [Route.Key], of mesh: MeshIdentity
+    ) throws(DataplaneError) -> [ForeignObject] {
+        try routes(of: mesh).obstacles(at: keys)
+    }
+
+    // MARK: Performing
+
+    package mutating func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome] {
+        do throws(DataplaneError) {
+            switch operations.first?.kind {
+            case nil: return []
+            case .link: return operations.map { performLink($0, mesh) }
+            case .sysctl: return operations.map { performSysctl($0, mesh) }
+            case .address:
+                let link = try ownLink(of: mesh).link
+                return Addresses(channel: route, link: link, features: parts.features)
+                    .perform(operations.compactMap { if case .address(let operation) = $0 { operation } else { nil } })
+            case .route:
+                return try routes(of: mesh)
+                    .perform(operations.compactMap { if case .route(let operation) = $0 { operation } else { nil } })
+            case .device:
+                var control = try control(of: mesh)
+                return operations.map { operation in
+                    guard case .device(let operation) = operation else { return .skipped("another kind") }
+                    return nameOwner(of: operation.listenPort, in: control.perform(operation))
+                }
+            case .peer:
+                var control = try control(of: mesh)
+                return control.perform(
+                    operations.compactMap { if case .peer(let operation) = $0 { operation } else { nil } })
+            }
+        } catch {
+            // What was on a link that has gone is gone with it.
+            return operations.map { operation in
+                error.code == .gone && operation.action == .remove ? .already : .failed(error)
+            }
+        }
+    }
+
+    private mutating func performSysctl(_ operation: Operation, _ mesh: MeshIdentity) -> Outcome {
+        guard case .sysctl(let operation) = operation else { return .skipped("another kind") }
+        return sysctls.perform(operation, by: mesh.interface, &parts.sysctls)
+    }
+
+    private mutating func performLink(_ operation: Operation, _ mesh: MeshIdentity) -> Outcome {
+        guard case .link(let operation) = operation else { return .skipped("another kind") }
+        do throws(DataplaneError) {
+            switch operation {
+            case .create(let link):
+                return try create(link, mesh)
+            case .setMTU(_, _, let mtu):
+                try links.setMTU(ownLink(of: mesh).link, mtu)
+            case .setUp:
+                try raise(mesh)
+            case .remove:
+                return try remove(mesh)
+            case .removeHalfMade(let name):
+                return try removeHalfMade(name, mesh)
+            }
+            return .done
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    // MARK: Our own link
+
+    /// Our link, which is looked up anew for each batch: it may have been replaced by somebody else's since the plan.
+    private func ownLink(of mesh: MeshIdentity) throws(DataplaneError) -> (link: LiveLink, kind: DeviceKind) {
+        switch try links.owner(of: mesh, parts.userspace) {
+        case .ours(let link, let kind): return (link, kind)
+        case .nobody, .halfMade:
+            throw DataplaneError(
+                .gone, "the interface \(mesh.interface) has gone in the meantime; try again",
+                operation: "find link \(mesh.interface)")
+        case .other(let link):
+            let obstacle = ForeignObject(blocking: link, for: mesh)
+            throw DataplaneError(
+                .obstructed, "\(obstacle.description). \(obstacle.remedy)", operation: "find link \(mesh.interface)")
+        }
+    }
+
+    /// The mesh's routes, with our link's index where there is one.
+    private func routes(of mesh: MeshIdentity) throws(DataplaneError) -> Routes {
+        var interface: UInt32 = 0
+        if case .ours(let link, _) = try links.owner(of: mesh, parts.userspace) { interface = link.index }
+        return Routes(channel: route, links: links, mesh: mesh, interface: interface)
+    }
+
+    private mutating func control(of mesh: MeshIdentity) throws(DataplaneError) -> any WireGuardControl {
+        let (link, kind) = try ownLink(of: mesh)
+        return try control(link, kind)
+    }
+
+    private mutating func control(
+        _ link: LiveLink, _ kind: DeviceKind
+    ) throws(DataplaneError) -> any WireGuardControl {
+        switch kind {
+        case .kernel: try kernelControl(link)
+        case .userspace: parts.userspace.control(interface: link.name)
+        }
+    }
+
+    private mutating func kernelControl(_ link: LiveLink) throws(DataplaneError) -> KernelWireGuard {
+        let channel: Channel
+        if let generic {
+            channel = generic
+        } else {
+            channel = try Self.open(.generic, transports)
+            generic = channel
+        }
+        let number: UInt16
+        if let family {
+            number = family
+        } else {
+            number = try KernelWireGuard.family(channel)
+            family = number
+        }
+        return KernelWireGuard(
+            channel: channel, family: number, interface: link.index, name: link.name, secrets: parts.secrets)
+    }
+
+    // MARK: Links
+
+    /// Makes the link so that a crash at any point leaves either nothing, or what the next run knows for ours.
+    private mutating func create(_ wanted: Link, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
+        switch try links.owner(of: mesh, parts.userspace) {
+        case .nobody: break
+        case .ours: return .already
+        case .halfMade(let link), .other(let link):
+            let obstacle = ForeignObject(blocking: link, for: mesh)
+            throw DataplaneError(
+                .obstructed, "\(obstacle.description). \(obstacle.remedy)", operation: "create link \(mesh.interface)")
+        }
+        guard try links.createReserved(mesh, mtu: wanted.mtu) else { return try createUserspace(wanted, mesh) }
+        guard let link = try links.find(mesh.reservedName) else {
+            throw DataplaneError(
+                .gone, "the interface was removed as soon as it was made; look for another program that manages links",
+                operation: "create link \(mesh.interface)")
+        }
+        do throws(DataplaneError) {
+            try links.christen(index: link.index, mesh)
+        } catch {
+            // Also where only the alias failed: a link of our name without our mark would be nobody's.
+            _ = try? links.delete(link)
+            throw error
+        }
+        return .done
+    }
+
+    private mutating func createUserspace(_ wanted: Link, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
+        try parts.userspace.start(interface: mesh.interface)
+        do throws(DataplaneError) {
+            guard let link = try links.find(mesh.interface) else {
+                throw DataplaneError(
+                    .gone, "the user-space device ended as soon as it was started; look at its log, and try again",
+                    operation: "create link \(mesh.interface)")
+            }
+            try links.mark(index: link.index, mtu: wanted.mtu, mesh)
+        } catch {
+            if let link = try? links.find(mesh.interface), link.kind == LiveLink.userspaceKind {
+                _ = try? links.delete(link)
+            }
+            try? parts.userspace.stop(interface: mesh.interface)
+            throw error
+        }
+        return .done
+    }
+
+    private mutating func raise(_ mesh: MeshIdentity) throws(DataplaneError) {
+        let (link, kind) = try ownLink(of: mesh)
+        do throws(DataplaneError) {
+            try links.setUp(link)
+        } catch {
+            // The port is known to the device alone.
+            let port = error.code == .portInUse ? try? readDevice(link, kind).device.listenPort : nil
+            throw naming(error, ownerOf: port ?? nil)
+        }
+    }
+
+    /// Peers first: without them, removing the link waits for nothing, else 12 ms for each peer.
+    private mutating func remove(_ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
+        let link: LiveLink
+        let kind: DeviceKind
+        do throws(DataplaneError) {
+            (link, kind) = try ownLink(of: mesh)
+        } catch {
+            if error.code == .gone { return .already }
+            throw error
+        }
+        // A device that cannot be spoken to any more must be removable all the same.
+        if var control = try? control(link, kind) { try? control.removeAllPeers() }
+        let wasThere = try links.delete(link)
+        if kind == .userspace { try parts.userspace.stop(interface: link.name) }
+        return wasThere ? .done : .already
+    }
+
+    private mutating func removeHalfMade(_ name: String, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
+        if name == mesh.reservedName {
+            guard let link = try links.find(name), link.name == name else { return .already }
+            return try links.delete(link) ? .done : .already
+        }
+        guard name == mesh.interface, case .halfMade(let link) = try links.owner(of: mesh, parts.userspace) else {
+            return .already
+        }
+        let wasThere = try links.delete(link)
+        try parts.userspace.stop(interface: name)
+        return wasThere ? .done : .already
+    }
+
+    // MARK: Ports
+
+    private func nameOwner(of port: UInt16?, in outcome: Outcome) -> Outcome {
+        guard case .failed(let error) = outcome, error.code == .portInUse else { return outcome }
+        return .failed(naming(error, ownerOf: port))
+    }
+
+    private func naming(_ error: DataplaneError, ownerOf port: UInt16?) -> DataplaneError {
+        guard error.code == .portInUse, let port else { return error }
+        var error = error
+        let owner = PortOwner(folder: parts.proc).describe(port) ?? "something that /proc does not show"
+        error.message =
+            "UDP port \(port) belongs to \(owner): end that, or choose another `listenPort`"
+        return error
+    }
+}

@@ -1,0 +1,117 @@
+// Reads routes: ours by protocol and interface, or by the mesh's own metric; others as far as somebody asks.
+
+import CLinux
+import Glibc
+import Netlink
+import WeftModel
+import WeftPlan
+
+/// A route as the kernel tells of it, with what decides whose it is.
+struct LiveRoute: Hashable {
+    var route: Route
+    /// RTPROT_*
+    var proto: UInt8
+    /// RTN_*
+    var type: UInt8
+    /// 0 where it has none, or several.
+    var interface: UInt32
+}
+
+/// Takes routes. What is ours goes into `ours`, in the kernel's order; `others` gets what `keepsOthers` says.
+struct RouteReading: MessageConsumer {
+    enum Others {
+        case none
+        /// On our interface, made neither by us nor by the kernel.
+        case onInterface
+        /// Of these keys, wherever they lead.
+        case at(Set<Route.Key>)
+    }
+
+    /// Of our link; 0 where there is none.
+    let interface: UInt32
+    let unreachableMetric: UInt32
+    let keeps: Others
+    var ours: [Route] = []
+    var others: [LiveRoute] = []
+    /// Where this answer begins in both: several dumps fill one reading, and each may have to begin anew.
+    private var oursBase = 0
+    private var othersBase = 0
+
+    init(interface: UInt32, unreachableMetric: UInt32, keeps: Others) {
+        self.interface = interface
+        self.unreachableMetric = unreachableMetric
+        self.keeps = keeps
+    }
+
+    /// The next dump's routes come after those that were taken.
+    mutating func beginDump() {
+        oursBase = ours.count
+        othersBase = others.count
+    }
+
+    mutating func reset() {
+        ours.removeLast(ours.count - oursBase)
+        others.removeLast(others.count - othersBase)
+    }
+
+    mutating func take(_ message: Message) -> Bool {
+        guard message.type == UInt16(RTM_NEWROUTE) else { return true }
+        let header = message.payload
+        guard let number = header.load(at: 0, as: UInt8.self), let length = header.load(at: 1, as: UInt8.self),
+            let service = header.load(at: 3, as: UInt8.self), let shortTable = header.load(at: 4, as: UInt8.self),
+            let proto = header.load(at: 5, as: UInt8.self), let type = header.load(at: 7, as: UInt8.self),
+            let flags = header.load(at: 8, as: UInt32.self)
+        else { return false }
+        guard let family = IPAddress.Family(number: number), flags & UInt32(RTM_F_CLONED) == 0 else { return true }
+        // The kernel's own local and connected routes are nobody's business, and never stand in the way.
+        if case .onInterface = keeps, proto == UInt8(RTPROT_KERNEL) { return true }
+
+        var table = UInt32(shortTable)
+        var metric: UInt32 = 0
+        var destination = family == .v4 ? IPAddress(v4: 0) : IPAddress(v6: 0, 0)
+        var interface: UInt32 = 0
+        var source: IPAddress?
+        var attributes = Attributes(message.payload, from: MemoryLayout<rtmsg>.size)
+        while attributes.next() {
+            switch rtattr_type_t(rawValue: UInt32(attributes.type)) {
+            case RTA_DST: destination = attributes.address(family)
+            case RTA_OIF: interface = attributes.uint32()
+            case RTA_PRIORITY: metric = attributes.uint32()
+            case RTA_PREFSRC: source = attributes.address(family)
+            case RTA_TABLE: table = attributes.uint32()
+            default: break
+            }
+        }
+        if attributes.isMalformed { return false }
+        let isOurs = isOurs(proto, type, interface, metric)
+        let route = Route(
+            IPPrefix(canonical: destination, length: length), table: table, metric: metric,
+            target: type == UInt8(RTN_UNREACHABLE) ? .unreachable : .interface, source: source)
+        if isOurs, service == 0 {
+            ours.append(route)
+        } else {
+            takeOther(
+                LiveRoute(route: route, proto: proto, type: type, interface: interface),
+                isOurs: isOurs, service: service)
+        }
+        return true
+    }
+
+    @inline(__always)
+    private func isOurs(_ proto: UInt8, _ type: UInt8, _ interface: UInt32, _ metric: UInt32) -> Bool {
+        guard proto == MeshIdentity.protocolNumber else { return false }
+        if type == UInt8(RTN_UNREACHABLE) { return metric == unreachableMetric }
+        return interface == self.interface && interface != 0
+    }
+
+    private mutating func takeOther(_ route: LiveRoute, isOurs: Bool, service: UInt8) {
+        switch keeps {
+        case .none: break
+        case .onInterface:
+            if route.interface == interface, interface != 0 { others.append(route) }
+        case .at(let keys):
+            // A route for one type of service stands beside ours, not in its way.
+            if !isOurs, service == 0, keys.contains(route.route.key) { others.append(route) }
+        }
+    }
+}

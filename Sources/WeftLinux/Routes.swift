@@ -1,0 +1,219 @@
+// Routes: added only where nothing stands, replaced only where ours was read, removed only with our protocol.
+
+import CLinux
+import Glibc
+import Netlink
+import WeftModel
+import WeftPlan
+
+/// Requests about the routes of one mesh.
+struct Routes {
+    let channel: Channel
+    let links: Links
+    let mesh: MeshIdentity
+    /// Of our link; 0 where there is none.
+    let interface: UInt32
+
+    // MARK: Reading
+
+    /// Reads our routes, and those of others on our interface.
+    func read(expecting count: Int) throws(DataplaneError) -> RouteReading {
+        var reading = RouteReading(
+            interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .onInterface)
+        reading.ours.reserveCapacity(count)
+        for family in IPAddress.Family.allCases {
+            // The kernel filters, so that a host's other million routes are not ours to wade through. Ours lead out of
+            // our interface, or are unreachable; no one filter says both.
+            if interface != 0 {
+                try dump(into: &reading) { encoder in
+                    encoder.putRouteHeader(family: family.number)
+                    encoder.attribute(UInt16(RTA_OIF), interface)
+                }
+            }
+            try dump(into: &reading) { encoder in
+                encoder.putRouteHeader(
+                    family: family.number, proto: MeshIdentity.protocolNumber, type: UInt8(RTN_UNREACHABLE))
+            }
+        }
+        return reading
+    }
+
+    /// Which of `keys` are taken by routes that are not ours, and which by ours.
+    func find(_ keys: [Route.Key]) throws(DataplaneError) -> RouteReading {
+        var reading = RouteReading(
+            interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .at(Set(keys)))
+        for family in IPAddress.Family.allCases {
+            let tables = Set(keys.lazy.filter { $0.prefix.family == family }.map(\.table))
+            for table in tables.sorted() {
+                try dump(into: &reading) { $0.putRouteHeader(family: family.number, table: table) }
+            }
+        }
+        return reading
+    }
+
+    private func dump(
+        into reading: inout RouteReading, _ body: (inout Encoder) -> Void
+    ) throws(DataplaneError) {
+        reading.beginDump()
+        do throws(NetlinkError) {
+            try channel.dump(UInt16(RTM_GETROUTE), into: &reading, body)
+        } catch {
+            // A table without routes does not exist.
+            if case .refused(let errno, _) = error, errno.rawValue == ENOENT { return reading.reset() }
+            throw DataplaneError(error, Request(.readRoutes, "read routes"))
+        }
+    }
+
+    /// The routes of others at `keys`, as a plan shows them.
+    func obstacles(at keys: [Route.Key]) throws(DataplaneError) -> [ForeignObject] {
+        var names: [UInt32: String] = [:]
+        return try find(keys).others.map { found in
+            ForeignObject(
+                kind: "route", description: describe(found, &names), relation: .blocksRoute(found.route.key),
+                remedy: "Remove it, or let the mesh's routes stand in a `table` of their own.")
+        }
+    }
+
+    /// As `ip route` prints it.
+    func describe(_ found: LiveRoute, _ names: inout [UInt32: String]) -> String {
+        var text = Self.typeName(found.type).map { "\($0) " } ?? ""
+        text += found.route.prefix.isDefault ? "default" : found.route.prefix.description
+        if found.interface != 0 {
+            let name = names[found.interface] ?? links.name(of: found.interface)
+            names[found.interface] = name
+            text += " dev \(name)"
+        }
+        if found.route.table != Route.mainTable { text += " table \(found.route.table)" }
+        text += " proto \(Self.protocolName(found.proto))"
+        if found.route.metric != 0 { text += " metric \(found.route.metric)" }
+        return text
+    }
+
+    private static func typeName(_ type: UInt8) -> String? {
+        switch Int(type) {
+        case RTN_UNICAST: nil
+        case RTN_UNREACHABLE: "unreachable"
+        case RTN_BLACKHOLE: "blackhole"
+        case RTN_PROHIBIT: "prohibit"
+        case RTN_LOCAL: "local"
+        case RTN_THROW: "throw"
+        default: "type \(type)"
+        }
+    }
+
+    private static func protocolName(_ proto: UInt8) -> String {
+        switch Int32(proto) {
+        case RTPROT_KERNEL: "kernel"
+        case RTPROT_BOOT: "boot"
+        case RTPROT_STATIC: "static"
+        case RTPROT_RA: "ra"
+        case RTPROT_DHCP: "dhcp"
+        case RTPROT_BIRD: "bird"
+        case RTPROT_ZEBRA: "zebra"
+        case RTPROT_BGP: "bgp"
+        case RTPROT_OSPF: "ospf"
+        default: String(proto)
+        }
+    }
+
+    // MARK: Changing
+
+    func perform(_ operations: [RouteOperation]) -> [Outcome] {
+        var outcomes = [Outcome](repeating: .done, count: operations.count)
+        // What leads out of our link goes with it, and cannot come without it.
+        var sendable: [Int] = []
+        for (index, operation) in operations.enumerated() {
+            if operation.route.target == .unreachable || interface != 0 {
+                sendable.append(index)
+            } else if operation.action == .remove {
+                outcomes[index] = .already
+            } else {
+                outcomes[index] = .failed(DataplaneError(Errno(ENODEV), request(operation)))
+            }
+        }
+        let failures = channel.batch(sendable.count) { index, encoder in
+            put(operations[sendable[index]], &encoder)
+        }
+        var taken: [Int] = []
+        for (position, error) in failures {
+            let index = sendable[position]
+            outcomes[index] = outcome(of: operations[index], error)
+            if operations[index].action == .add, error.errno?.rawValue == EEXIST { taken.append(index) }
+        }
+        if !taken.isEmpty { judge(taken, operations, &outcomes) }
+        return outcomes
+    }
+
+    private func outcome(of operation: RouteOperation, _ error: NetlinkError) -> Outcome {
+        let errno = error.errno?.rawValue
+        if operation.action == .remove, errno == ESRCH || errno == ENOENT || errno == ENODEV { return .already }
+        return .failed(DataplaneError(error, request(operation)))
+    }
+
+    /// A route that was to be added and has its key taken: by the very same one, which is success, or by another.
+    private func judge(_ taken: [Int], _ operations: [RouteOperation], _ outcomes: inout [Outcome]) {
+        do throws(DataplaneError) {
+            let found = try find(taken.map { operations[$0].route.key })
+            let ours = Dictionary(found.ours.map { ($0.key, $0) }) { first, _ in first }
+            let others = Dictionary(found.others.map { ($0.route.key, $0) }) { first, _ in first }
+            var names: [UInt32: String] = [:]
+            for index in taken {
+                let route = operations[index].route
+                if let other = others[route.key], case .failed(var error) = outcomes[index] {
+                    error.message = "\(describe(other, &names)) stands there: remove it, or set another `table`"
+                    outcomes[index] = .failed(error)
+                } else if let own = ours[route.key], route.isSatisfied(by: own) {
+                    outcomes[index] = .already
+                }
+            }
+        } catch {
+            // What stands there could not be read: the first answer holds.
+        }
+    }
+
+    private func put(_ operation: RouteOperation, _ encoder: inout Encoder) {
+        switch operation {
+        case .add(let route, _):
+            encoder.begin(UInt16(RTM_NEWROUTE), flags: UInt16(NLM_F_CREATE | NLM_F_EXCL))
+            put(route, scope: scope(of: route), &encoder)
+        case .replace(_, let route, _):
+            encoder.begin(UInt16(RTM_NEWROUTE), flags: UInt16(NLM_F_REPLACE))
+            put(route, scope: scope(of: route), &encoder)
+        case .remove(let route, _):
+            encoder.begin(UInt16(RTM_DELROUTE), flags: 0)
+            // The protocol makes a mismatch ESRCH, not somebody else's route; scope and source are left open.
+            var bare = route
+            bare.source = nil
+            put(bare, scope: UInt8(RT_SCOPE_NOWHERE.rawValue), &encoder)
+        }
+        encoder.end()
+    }
+
+    private func put(_ route: Route, scope: UInt8, _ encoder: inout Encoder) {
+        let type = route.target == .unreachable ? RTN_UNREACHABLE : RTN_UNICAST
+        encoder.putRouteHeader(
+            family: route.prefix.family.number, length: route.prefix.length, table: route.table,
+            proto: MeshIdentity.protocolNumber, scope: scope, type: UInt8(type))
+        encoder.attribute(UInt16(RTA_DST), route.prefix.address)
+        if route.metric != 0 { encoder.attribute(UInt16(RTA_PRIORITY), route.metric) }
+        if route.target == .interface { encoder.attribute(UInt16(RTA_OIF), interface) }
+        if let source = route.source { encoder.attribute(UInt16(RTA_PREFSRC), source) }
+    }
+
+    /// IPv4 routes without a gateway have link scope; all others are universal.
+    private func scope(of route: Route) -> UInt8 {
+        let isDevice = route.prefix.family == .v4 && route.target == .interface
+        return UInt8(isDevice ? RT_SCOPE_LINK.rawValue : RT_SCOPE_UNIVERSE.rawValue)
+    }
+
+    private func request(_ operation: RouteOperation) -> Request {
+        let route = operation.route
+        let place = route.target == .unreachable ? "" : " dev \(mesh.interface)"
+        let text = "\(route.target == .unreachable ? "unreachable " : "")\(route.prefix)\(place)"
+        return switch operation {
+        case .add: Request(.addRoute, "add route \(text)")
+        case .replace: Request(.replaceRoute, "replace route \(text)")
+        case .remove: Request(.removeRoute, "remove route \(text)")
+        }
+    }
+}

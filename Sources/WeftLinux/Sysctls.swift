@@ -1,0 +1,61 @@
+// Sysctls: read, and written only where they differ, after the claim is on record.
+
+import Glibc
+import Netlink
+import WeftModel
+import WeftPlan
+
+/// The settings below one folder, `/proc/sys`. Those of the network are the calling thread's namespace's.
+struct Sysctls {
+    let folder: String
+
+    /// Reads the settings that are there; one that this kernel lacks is left out.
+    func read(_ paths: [String]) throws(DataplaneError) -> [Sysctl] {
+        var result: [Sysctl] = []
+        for path in paths {
+            if let value = try read(path) { result.append(Sysctl(path, value)) }
+        }
+        return result
+    }
+
+    private func read(_ path: String) throws(DataplaneError) -> String? {
+        do throws(Errno) {
+            var bytes = try SmallFile.read("\(folder)/\(path)")
+            while let last = bytes.last, last == UInt8(ascii: "\n") { bytes.removeLast() }
+            return String(decoding: bytes, as: UTF8.self)
+        } catch {
+            if error.rawValue == ENOENT { return nil }
+            throw DataplaneError(error, Request(.readSysctl, "read sysctl \(path)"))
+        }
+    }
+
+    func perform(_ operation: SysctlOperation, by interface: String, _ ledger: inout any SysctlLedger) -> Outcome {
+        do throws(DataplaneError) {
+            switch operation {
+            case .claim(let sysctl, let current):
+                try ledger.record(sysctl, over: current, by: interface)
+                return try write(sysctl)
+            case .hold(let sysctl):
+                try ledger.record(sysctl, over: sysctl.value, by: interface)
+                return .done
+            case .release(let path, _, let restore):
+                // The value first: after a crash in between, the claim is still known, and the value is right already.
+                if let restore { _ = try write(Sysctl(path, restore)) }
+                try ledger.release(path, by: interface)
+                return .done
+            }
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private func write(_ sysctl: Sysctl) throws(DataplaneError) -> Outcome {
+        if try read(sysctl.path) == sysctl.value { return .already }
+        do throws(Errno) {
+            try SmallFile.write(sysctl.value, to: "\(folder)/\(sysctl.path)")
+        } catch {
+            throw DataplaneError(error, Request(.writeSysctl, "set sysctl \(sysctl.path) = \(sysctl.value)"))
+        }
+        return .done
+    }
+}
