@@ -2,15 +2,17 @@
 
 package import WeftDiagnostics
 
-/// `{"version": 1, "diagnostics": […]}`. Within a version fields are only added; lines and columns count from 1, columns
+/// `{"format": "weft.check", "version": 1, "diagnostics": […]}`. Within a version fields are only added; lines and columns count from 1, columns
 /// in Unicode scalars, ends excluded. No source text is in it, so no secret is.
-package struct DiagnosticReport: Codable, Equatable, Sendable {
+package struct DiagnosticReport: Codable, Hashable, Sendable {
+    /// Always `weft.check`.
+    package var format: String
     /// 1.
     package var version: Int
     package var diagnostics: [Problem]
 
     /// One diagnostic.
-    package struct Problem: Codable, Equatable, Sendable {
+    package struct Problem: Codable, Hashable, Sendable {
         /// Stable and dotted: `topology.duplicate-key`.
         package var id: String
         /// `error`, `warning` or `note`.
@@ -27,7 +29,7 @@ package struct DiagnosticReport: Codable, Equatable, Sendable {
     }
 
     /// A note of a diagnostic.
-    package struct Remark: Codable, Equatable, Sendable {
+    package struct Remark: Codable, Hashable, Sendable {
         package var message: String
         package var file: String?
         package var line: UInt32?
@@ -37,7 +39,7 @@ package struct DiagnosticReport: Codable, Equatable, Sendable {
     }
 
     /// Text that mends the problem when it replaces what stands at the place. Of several, each is one way.
-    package struct Replacement: Codable, Equatable, Sendable {
+    package struct Replacement: Codable, Hashable, Sendable {
         package var message: String
         package var replacement: String
         package var file: String
@@ -48,6 +50,7 @@ package struct DiagnosticReport: Codable, Equatable, Sendable {
     }
 
     package init(_ diagnostics: [Diagnostic], in files: SourceFiles) {
+        format = "weft.check"
         version = 1
         self.diagnostics = diagnostics.map { diagnostic in
             let place = diagnostic.place

@@ -19,7 +19,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
     /// What is not Weft's, and left alone.
     package var foreign: [ForeignObject]
     /// What compiling the topology warned of.
-    package var warnings: [Warning]
+    package var warnings: [DiagnosticReport.Problem]
     package var summary: Summary
 
     /// One change of one object.
@@ -121,17 +121,6 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var blocks: String
         /// The route that cannot be made; absent where the link cannot.
         package var route: Object?
-    }
-
-    /// A warning or a note.
-    package struct Warning: Codable, Hashable, Sendable {
-        /// Stable and dotted, for scripts.
-        package var id: String
-        /// `warning` or `note`.
-        package var severity: String
-        package var message: String
-        /// `file:line:column`; absent for what belongs to no file.
-        package var place: String?
     }
 
     /// Counts of objects. The interface counts once, whatever is done to its link and its device.

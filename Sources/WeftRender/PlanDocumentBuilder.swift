@@ -28,23 +28,11 @@ extension PlanDocument {
         foreign = plan.foreign.filter { $0.relation == .leftAlone }.map {
             ForeignObject(kind: $0.kind, description: $0.description, remedy: $0.remedy)
         }
-        self.warnings = warnings.map { Warning($0, files: files) }
+        self.warnings = DiagnosticReport(warnings, in: files).diagnostics
         let counts = PlanSummary(plan)
         summary = Summary(
             add: counts.add, change: counts.change, remove: counts.remove,
             effect: (plan.operations.map(\.effect).max() ?? .hitless).rawValue)
-    }
-}
-
-extension PlanDocument.Warning {
-    fileprivate init(_ diagnostic: Diagnostic, files: SourceFiles) {
-        id = diagnostic.id
-        severity = diagnostic.severity.rawValue
-        message = diagnostic.message
-        place = diagnostic.place.flatMap { range in
-            guard Int(range.file) < files.files.count else { return nil }
-            return "\(files[range.file].name):\(range.start.line):\(range.start.column)"
-        }
     }
 }
 

@@ -9,9 +9,13 @@ package struct HostDecisions: Hashable, Sendable {
     /// Preshared keys lie in a folder on the host.
     package var presharedKeys: Bool
 
-    package init(mtu: Bool = false, presharedKeys: Bool = false) {
+    /// Interfaces that listen to router advertisements must be told to go on when the host forwards IPv6.
+    package var routerAdvertisements: Bool
+
+    package init(mtu: Bool = false, presharedKeys: Bool = false, routerAdvertisements: Bool = false) {
         self.mtu = mtu
         self.presharedKeys = presharedKeys
+        self.routerAdvertisements = routerAdvertisements
     }
 }
 
@@ -34,8 +38,8 @@ package struct StateDocument: Codable, Hashable, Sendable {
     package var peers: [Peer]
     package var routes: [Route]
     package var sysctls: [Sysctl]
-    /// Of `link.mtu`, `device.privateKey`, `device.listenPort`, `peers.endpoint`, `peers.presharedKey`: what the host
-    /// adds, and is not known here.
+    /// Of `link.mtu`, `device.privateKey`, `device.listenPort`, `peers.endpoint`, `peers.presharedKey`, `sysctls`: what
+    /// the host adds, and is not known here.
     package var decidedOnHost: [String]
 
     /// The interface.
@@ -121,6 +125,9 @@ extension StateDocument {
         }
         if peers.contains(where: { $0.isNameOnly }) { decidedOnHost.append("peers.endpoint") }
         if decisions.presharedKeys, !peers.isEmpty { decidedOnHost.append("peers.presharedKey") }
+        if decisions.routerAdvertisements, sysctls.contains(where: { $0.path == "net/ipv6/conf/all/forwarding" }) {
+            decidedOnHost.append("sysctls")
+        }
     }
 }
 

@@ -36,6 +36,11 @@ package struct StateText {
         if !document.sysctls.isEmpty {
             page.section("sysctls of the host")
             for sysctl in document.sysctls { line("\(sysctlName(sysctl.path)) = \(sysctl.value.visible)", &page) }
+            if document.decidedOnHost.contains("sysctls") {
+                line(
+                    "net.ipv6.conf.*.accept_ra = 2, for interfaces that listen to router advertisements \(Self.onHost)",
+                    &page)
+            }
         }
         return page.text
     }

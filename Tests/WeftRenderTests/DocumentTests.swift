@@ -9,16 +9,23 @@ import WeftStatus
 @testable import WeftRender
 
 @Suite struct DocumentTests {
-    static var plan: PlanDocument {
+    static let files = SourceFiles([SourceFiles.File(name: "mesh.yaml", bytes: [])])
+
+    /// One with everything that a problem can have, and one with nothing.
+    static var warnings: [Diagnostic] {
         let place = SourceRange(
             file: 0, start: SourcePosition(line: 3, column: 5), end: SourcePosition(line: 3, column: 8))
-        return PlanDocument(
-            Samples.everything, labels: Samples.labels,
-            warnings: [
-                Diagnostic("topology.no-path", .warning, "no path between ams and dora", at: place),
-                Diagnostic("topology.empty", .note, "nothing here"),
-            ],
-            files: SourceFiles([SourceFiles.File(name: "mesh.yaml", bytes: [])]))
+        return [
+            Diagnostic(
+                "topology.no-path", .warning, "no path between ams and dora", at: place,
+                notes: [Diagnostic.Note("dora stands here", at: place), Diagnostic.Note("a hub would join them")],
+                fixIts: [Diagnostic.FixIt("make ams a hub", replace: place, with: "ams: {hub: true}")]),
+            Diagnostic("topology.empty", .note, "nothing here"),
+        ]
+    }
+
+    static var plan: PlanDocument {
+        PlanDocument(Samples.everything, labels: Samples.labels, warnings: warnings, files: files)
     }
 
     static var blockedPlan: PlanDocument {

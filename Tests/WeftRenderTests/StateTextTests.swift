@@ -30,6 +30,7 @@ import WeftModel
         #expect(
             Samples.stateWithoutFacts.decidedOnHost == [
                 "link.mtu", "device.privateKey", "device.listenPort", "peers.endpoint", "peers.presharedKey",
+                "sysctls",
             ])
     }
 }
@@ -46,6 +47,8 @@ extension Samples {
                 desired.state.peers[index].endpoint = nil
             }
         }
-        return StateDocument(desired, decidedOnHost: HostDecisions(mtu: true, presharedKeys: true))
+        desired.state.sysctls.append(Sysctl("net/ipv6/conf/all/forwarding", "1"))
+        return StateDocument(
+            desired, decidedOnHost: HostDecisions(mtu: true, presharedKeys: true, routerAdvertisements: true))
     }
 }

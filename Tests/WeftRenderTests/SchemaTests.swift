@@ -1,0 +1,91 @@
+// Real output against the schemas, and the schemas against their pages.
+
+import FoundationEssentials
+import Testing
+import WeftDiagnostics
+import WeftModel
+import WeftPlan
+import WeftStatus
+
+@testable import WeftRender
+
+@Suite struct SchemaTests {
+    /// Output is valid, has no field that the schema lacks, and between them the outputs show every field that it has.
+    private func hold(_ outputs: [String], against path: String) throws {
+        var schema = try Schema(path)
+        for output in outputs { try schema.check(output) }
+        #expect(schema.problems == [])
+        #expect(schema.properties.subtracting(schema.seen) == [])
+    }
+
+    @Test func plans() throws {
+        var down = Samples.plan([
+            PlannedOperation(.link(.remove(interface: "wg0")), effect: .outage)
+        ])
+        down.foreign = []
+        try hold(
+            [
+                try JSON.text(DocumentTests.plan), try JSON.text(DocumentTests.freshPlan),
+                try JSON.text(DocumentTests.blockedPlan), try JSON.text(PlanDocument(down, labels: PlanLabels())),
+            ], against: "WeftRender/WeftRender.docc/plan.schema.json")
+    }
+
+    @Test func states() throws {
+        let none = DesiredState(mesh: "corp", interface: "wg0", node: "fra", state: HostState())
+        try hold(
+            [
+                try JSON.text(StateDocument(Samples.desired)), try JSON.text(Samples.stateWithoutFacts),
+                try JSON.text(StateDocument(none)),
+            ], against: "WeftRender/WeftRender.docc/state.schema.json")
+    }
+
+    @Test func status() throws {
+        let absent = StatusDocument(Observation(time: Samples.now), of: Samples.mesh, desired: nil)
+        let nameless = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
+        try hold(
+            [try JSON.text(DocumentTests.status), try JSON.text(absent), try JSON.text(nameless)],
+            against: "WeftStatus/WeftStatus.docc/status.schema.json")
+    }
+
+    @Test func checks() throws {
+        try hold(
+            [
+                try JSON.text(DiagnosticReport(DocumentTests.warnings, in: DocumentTests.files)),
+                try JSON.text(DiagnosticReport([], in: DocumentTests.files)),
+            ], against: "WeftRender/WeftRender.docc/check.schema.json")
+    }
+
+    @Test func problemsAreFound() throws {
+        var schema = try Schema("WeftRender/WeftRender.docc/plan.schema.json")
+        let good = try JSON.text(DocumentTests.plan)
+        for (old, new) in [
+            (#""version" : 1"#, #""version" : 2"#), (#""kind" : "device""#, #""kind" : "tun""#),
+            (#""mtu" : 1420"#, #""mtu" : "1420""#), (#""prefix" : "10.98.0.0/16""#, #""prefix" : "10.98.0.0""#),
+            (#""privateKey" : "set""#, #""privateKey" : "AAAA""#), (#""blocked" : false"#, #""blocket" : false"#),
+            (#""path" : "net/ipv4/ip_forward""#, #""name" : "net/ipv4/ip_forward""#),
+        ] {
+            let before = schema.problems.count
+            let bad = good.replacing(old, with: new)
+            #expect(bad != good)
+            try schema.check(bad)
+            #expect(schema.problems.count > before, "\(new)")
+        }
+    }
+
+    /// A page that explains a format names every field of it.
+    @Test(arguments: [
+        ("WeftRender/WeftRender.docc/", "plan", "PlanFormat"), ("WeftRender/WeftRender.docc/", "state", "StateFormat"),
+        ("WeftRender/WeftRender.docc/", "check", "CheckFormat"),
+        ("WeftStatus/WeftStatus.docc/", "status", "StatusFormat"),
+    ])
+    func pagesNameEveryField(folder: String, schema: String, page: String) throws {
+        let sources = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Sources")
+        let data = try Data(contentsOf: sources.appending(path: "\(folder)\(page).md"))
+        let text = String(decoding: data, as: UTF8.self)
+        for property in try Schema("\(folder)\(schema).schema.json").properties {
+            let name = property.split(separator: ".").last ?? ""
+            #expect(text.contains("`\(name)`") || text.contains(".\(name)`"), "\(property)")
+        }
+    }
+}
