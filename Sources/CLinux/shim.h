@@ -12,9 +12,13 @@
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched.h>
 #include <linux/wireguard.h>
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
+
+// <sched.h> shows this with _GNU_SOURCE only, which a module cannot define after the fact. For tests in namespaces.
+int unshare(int flags);
 
 #endif
