@@ -2,6 +2,7 @@
 
 import WeftModel
 import WeftPlan
+import WeftStatus
 
 extension PlanText {
     /// How many peers of one kind of change are listed before the rest is only counted.
@@ -12,7 +13,7 @@ extension PlanText {
         if operations.isEmpty { return }
         page.section("peers")
         let moves = Moves(operations)
-        let width = operations.map { $0.operation.peer.map { name(of: $0.publicKey).count } ?? 0 }.max() ?? 0
+        let width = operations.map { $0.operation.peer.map { name(of: $0.publicKey).columns } ?? 0 }.max() ?? 0
         // What costs sessions is never folded away behind what does not.
         let groups: [(action: Operation.Action, effect: SessionEffect)] = [
             (.add, .hitless), (.add, .rehandshake), (.add, .outage), (.change, .outage), (.change, .rehandshake),
@@ -20,7 +21,7 @@ extension PlanText {
         ]
         for group in groups {
             let members = operations.filter { $0.operation.action == group.action && $0.effect == group.effect }
-            let sorted = members.sorted { order($0) < order($1) }
+            let sorted = members.map { (order: order($0), planned: $0) }.sorted { $0.order < $1.order }.map(\.planned)
             let shown = options.full || sorted.count <= Self.peerLimit + 1 ? sorted[...] : sorted.prefix(Self.peerLimit)
             for planned in shown {
                 if let peer = planned.operation.peer {
@@ -97,21 +98,6 @@ extension PlanText {
     private func order(_ planned: PlannedOperation) -> PeerOrder {
         let key = planned.operation.peer?.publicKey
         return PeerOrder(name: key.flatMap { labels.peers[$0] }, key: key?.base64 ?? "")
-    }
-}
-
-/// Peers by name, and those without one after them by key.
-struct PeerOrder: Comparable {
-    var name: String?
-    var key: String
-
-    static func < (left: Self, right: Self) -> Bool {
-        switch (left.name, right.name) {
-        case (let one?, let other?): one == other ? left.key < right.key : one < other
-        case (_?, nil): true
-        case (nil, _?): false
-        case (nil, nil): left.key < right.key
-        }
     }
 }
 

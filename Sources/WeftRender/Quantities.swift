@@ -54,14 +54,19 @@ func enumerated(_ words: [String], limit: Int = 3) -> String {
 }
 
 extension String {
-    /// Filled with blanks on the right to `width` characters.
-    func padded(to width: Int) -> String {
-        self + String(repeating: " ", count: max(0, width - count))
+    /// How many columns of a terminal it takes, once it is visible text.
+    var columns: Int {
+        utf8.allSatisfy { $0 < 0x80 } ? utf8.count : unicodeScalars.reduce(0) { $0 + DisplayCell($1).width }
     }
 
-    /// Filled with blanks on the left to `width` characters.
+    /// Filled with blanks on the right to `width` columns.
+    func padded(to width: Int) -> String {
+        self + String(repeating: " ", count: max(0, width - columns))
+    }
+
+    /// Filled with blanks on the left to `width` columns.
     func aligned(to width: Int) -> String {
-        String(repeating: " ", count: max(0, width - count)) + self
+        String(repeating: " ", count: max(0, width - columns)) + self
     }
 }
 
@@ -73,7 +78,7 @@ func wrapped(_ items: [String], width: Int) -> [String] {
         let word = index == items.count - 1 ? item : item + ","
         if line.isEmpty {
             line = word
-        } else if line.count + 1 + word.count <= width {
+        } else if line.columns + 1 + word.columns <= width {
             line += " " + word
         } else {
             lines.append(line)

@@ -1,6 +1,7 @@
 // The desired state of one host as a document: what `weft show --format json` prints. Field by field in StateFormat.md.
 
 package import WeftModel
+import WeftStatus
 
 /// What a reader without privileges cannot know, because a host adds it.
 package struct HostDecisions: Hashable, Sendable {

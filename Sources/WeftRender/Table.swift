@@ -21,7 +21,7 @@ struct Table {
     /// Writes the table, indented by two blanks, with two blanks between columns.
     func write(to page: inout Page) {
         let widths = columns.indices.map { column in
-            rows.reduce(columns[column].count) { max($0, $1.cells[column].count) }
+            rows.reduce(columns[column].columns) { max($0, $1.cells[column].columns) }
         }
         func line(_ cells: [String], _ paints: [Int: Paint]) -> String {
             cells.enumerated().map { column, cell in

@@ -51,13 +51,13 @@ extension StatusDocument {
                 Peer(peer, figures, name: names[peer.publicKey], inTopology: wanted?.contains(peer.publicKey), now: now)
             )
         }
-        peers.sort { Self.precedes(($0.name, $0.publicKey), ($1.name, $1.publicKey)) }
+        peers.sort { PeerOrder(name: $0.name, key: $0.publicKey) < PeerOrder(name: $1.name, key: $1.publicKey) }
 
         let there = Set(live.peers.map(\.publicKey))
         missing = (desired?.state.peers ?? []).filter { !there.contains($0.publicKey) }.map {
             MissingPeer(name: names[$0.publicKey], publicKey: $0.publicKey.base64)
         }
-        missing.sort { Self.precedes(($0.name, $0.publicKey), ($1.name, $1.publicKey)) }
+        missing.sort { PeerOrder(name: $0.name, key: $0.publicKey) < PeerOrder(name: $1.name, key: $1.publicKey) }
         for peer in peers {
             switch peer.state {
             case .up: summary.up += 1
@@ -67,16 +67,6 @@ extension StatusDocument {
             }
         }
         summary.missing = missing.count
-    }
-
-    /// By name; those without one after them, by key.
-    private static func precedes(_ left: (name: String?, key: String), _ right: (name: String?, key: String)) -> Bool {
-        switch (left.name, right.name) {
-        case (let one?, let other?): one == other ? left.key < right.key : one < other
-        case (_?, nil): true
-        case (nil, _?): false
-        case (nil, nil): left.key < right.key
-        }
     }
 }
 

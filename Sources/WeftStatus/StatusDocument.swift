@@ -110,10 +110,18 @@ package struct StatusDocument: Codable, Hashable, Sendable {
 
     /// How many peers are in each state.
     package struct Summary: Codable, Hashable, Sendable {
-        package var up = 0
-        package var stale = 0
-        package var down = 0
-        package var never = 0
-        package var missing = 0
+        package var up: Int
+        package var stale: Int
+        package var down: Int
+        package var never: Int
+        package var missing: Int
+
+        package init(up: Int = 0, stale: Int = 0, down: Int = 0, never: Int = 0, missing: Int = 0) {
+            self.up = up
+            self.stale = stale
+            self.down = down
+            self.never = never
+            self.missing = missing
+        }
     }
 }
