@@ -6,13 +6,11 @@ struct PortOwner {
     /// Usually `/proc`.
     let folder: String
 
-    /// `process "coredns" (pid 712)`, or `another WireGuard interface or kernel service`; nil where /proc does not tell.
+    /// `process "coredns" (pid 712)`, or `another WireGuard interface, or …`; nil where /proc does not tell.
     func describe(_ port: UInt16) -> String? {
         let tables = ["udp", "udp6"].map { "\(folder)/thread-self/net/\($0)" }
         let inodes = Set(tables.flatMap { sockets(on: port, in: $0) })
         if inodes.isEmpty { return nil }
-        // Sockets that no process holds have no inode.
-        if inodes == [0] { return "another WireGuard interface, or another service of the kernel" }
         for name in SmallFile.names(in: folder) {
             guard let process = Int(name) else { continue }
             for descriptor in SmallFile.names(in: "\(folder)/\(name)/fd") {
@@ -23,7 +21,8 @@ struct PortOwner {
                 return "process \(command(of: process).map { "\"\($0)\" " } ?? "")(pid \(process))"
             }
         }
-        return "a process that cannot be seen from here (another user's, or in another container)"
+        // The kernel's own sockets look like those of a process in another container.
+        return "another WireGuard interface, or a process that cannot be seen from here"
     }
 
     private func command(of process: Int) -> String? {
