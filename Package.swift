@@ -31,6 +31,7 @@ let package = Package(
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "Netlink", dependencies: ["CLinux"], swiftSettings: byteSettings),
         .target(name: "WeftDiagnostics", swiftSettings: settings),
+        .target(name: "WeftFiles", dependencies: ["WeftDiagnostics"], swiftSettings: settings),
         .target(name: "WeftKeys", dependencies: ["CLinux", "CSodium", "WeftModel"], swiftSettings: byteSettings),
         .target(
             name: "WeftLinux",
@@ -55,6 +56,7 @@ let package = Package(
                 "CLinux",
                 "Netlink",
                 "WeftDiagnostics",
+                "WeftFiles",
                 "WeftKeys",
                 "WeftLinux",
                 "WeftModel",

@@ -1,0 +1,219 @@
+// Reads a topology from disk: every file of it, as it was at one moment, or not at all.
+
+import Glibc
+package import WeftDiagnostics
+
+/// A folder of YAML files, or one such file.
+package struct TopologyFolder {
+    /// As the user named it.
+    package var path: String
+
+    package init(_ path: String) {
+        self.path = path
+    }
+
+    /// 64 MiB a file; a topology of 100,000 nodes is 20 MB.
+    package static let maximumFileSize = 64 << 20
+    /// In all files together, in bytes.
+    package static let maximumSize = 256 << 20
+    package static let maximumFiles = 200_000
+    package static let maximumDepth = 32
+
+    /// Reads every `*.yaml` and `*.yml` below the folder in path order; what begins with a dot is not read. A folder that
+    /// changes meanwhile is read again, a few times.
+    ///
+    /// - Returns: the files, and what kept any of them from being read: errors refuse the topology.
+    package func read() -> (files: SourceFiles, diagnostics: [Diagnostic]) {
+        var attempt = Attempt()
+        for round in 1...4 {
+            attempt = Attempt()
+            attempt.read(path)
+            if !attempt.hasChanged { break }
+            if round < 4 { usleep(20_000) }
+        }
+        if attempt.hasChanged {
+            attempt.diagnostics = [
+                Diagnostic(
+                    "folder.unstable", .error, "\(path) kept changing while it was read",
+                    notes: [Diagnostic.Note("nothing was decided on it; run again when its writer is done")])
+            ]
+        }
+        if attempt.diagnostics.isEmpty, attempt.files.isEmpty {
+            attempt.diagnostics.append(
+                Diagnostic(
+                    "folder.empty", .error, "\(path) holds no *.yaml or *.yml file",
+                    notes: [
+                        Diagnostic.Note(
+                            "an empty folder is never read as an empty mesh: nothing is changed because of it")
+                    ]))
+        }
+        return (SourceFiles(attempt.diagnostics.isEmpty ? attempt.files : []), attempt.diagnostics)
+    }
+}
+
+/// One reading of the whole folder.
+private struct Attempt {
+    var files: [SourceFiles.File] = []
+    var diagnostics: [Diagnostic] = []
+    /// Something moved while it was read.
+    var hasChanged = false
+    private var total = 0
+    private var visited: [Identity] = []
+
+    private struct Identity: Equatable {
+        var device: UInt
+        var inode: UInt
+
+        init(_ status: stat) {
+            device = UInt(status.st_dev)
+            inode = UInt(status.st_ino)
+        }
+    }
+
+    mutating func read(_ path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            fail(path, errno, "cannot be read")
+            return
+        }
+        switch status.st_mode & S_IFMT {
+        case S_IFDIR: readFolder(path, depth: 0)
+        default: readFile(path)
+        }
+    }
+
+    private mutating func readFolder(_ path: String, depth: Int) {
+        guard depth <= TopologyFolder.maximumDepth else {
+            diagnostics.append(
+                Diagnostic("folder.too-deep", .error, "\(path) is nested over \(TopologyFolder.maximumDepth) folders deep"))
+            return
+        }
+        guard let before = list(path) else { return }
+        for name in before {
+            if files.count > TopologyFolder.maximumFiles || !diagnostics.isEmpty && diagnostics.count > 20 { return }
+            let child = path.hasSuffix("/") ? path + name : path + "/" + name
+            var status = stat()
+            guard stat(child, &status) == 0 else {
+                let code = errno
+                if code == ENOENT, lstatExists(child) == false { hasChanged = true }
+                if isYAML(name) { fail(child, code, "cannot be read") }
+                continue
+            }
+            if status.st_mode & S_IFMT == S_IFDIR {
+                let identity = Identity(status)
+                if visited.contains(identity) {
+                    diagnostics.append(
+                        Diagnostic(
+                            "folder.loop", .error, "\(child) leads back to a folder above it",
+                            notes: [Diagnostic.Note("remove the symbolic link")]))
+                    continue
+                }
+                visited.append(identity)
+                readFolder(child, depth: depth + 1)
+                visited.removeLast()
+            } else if isYAML(name) {
+                readFile(child)
+            }
+        }
+        if list(path) != before { hasChanged = true }
+    }
+
+    private func lstatExists(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0
+    }
+
+    private func isYAML(_ name: String) -> Bool { name.hasSuffix(".yaml") || name.hasSuffix(".yml") }
+
+    /// Names in a folder, without those that begin with a dot, in order. Nil after an error, which is reported.
+    private mutating func list(_ path: String) -> [String]? {
+        guard let folder = opendir(path) else {
+            fail(path, errno, "cannot be listed")
+            return nil
+        }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(folder) else { break }
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        if errno != 0 {
+            fail(path, errno, "cannot be listed")
+            return nil
+        }
+        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    private mutating func readFile(_ path: String) {
+        // Without O_NONBLOCK, opening a FIFO would wait for its writer.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+        guard descriptor >= 0 else {
+            fail(path, errno, "cannot be opened")
+            return
+        }
+        defer { close(descriptor) }
+        var before = stat()
+        guard fstat(descriptor, &before) == 0 else {
+            fail(path, errno, "cannot be read")
+            return
+        }
+        guard before.st_mode & S_IFMT == S_IFREG else {
+            diagnostics.append(
+                Diagnostic(
+                    "folder.not-a-file", .error, "\(path) is not a regular file",
+                    notes: [Diagnostic.Note("a topology is plain files; move this out of the folder")]))
+            return
+        }
+        guard before.st_size <= TopologyFolder.maximumFileSize, total + before.st_size <= TopologyFolder.maximumSize
+        else {
+            diagnostics.append(
+                Diagnostic(
+                    "folder.too-large", .error,
+                    "\(path) is too large: a file may have 64 MiB, and all files of a topology 256 MiB"))
+            return
+        }
+        var bytes = [UInt8](repeating: 0, count: before.st_size + 1)
+        var count = 0
+        while count < bytes.count {
+            let got = bytes.withUnsafeMutableBytes { buffer -> Int in
+                guard let base = buffer.baseAddress else { return 0 }
+                return Glibc.read(descriptor, base + count, buffer.count - count)
+            }
+            if got < 0, errno == EINTR { continue }
+            if got < 0 {
+                fail(path, errno, "cannot be read")
+                return
+            }
+            if got == 0 { break }
+            count += got
+        }
+        var after = stat()
+        let same =
+            fstat(descriptor, &after) == 0 && count == before.st_size && after.st_size == before.st_size
+            && after.st_mtim.tv_sec == before.st_mtim.tv_sec && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec
+            && after.st_ctim.tv_sec == before.st_ctim.tv_sec && after.st_ctim.tv_nsec == before.st_ctim.tv_nsec
+        if !same { hasChanged = true }
+        bytes.removeLast(bytes.count - count)
+        total += count
+        files.append(SourceFiles.File(name: path, bytes: bytes))
+    }
+
+    private mutating func fail(_ path: String, _ code: Int32, _ what: String) {
+        var notes: [Diagnostic.Note] = []
+        switch code {
+        case ENOENT:
+            notes.append(Diagnostic.Note("name the topology's folder as the argument, or put it where weft looks for it"))
+        case EACCES, EPERM:
+            notes.append(Diagnostic.Note("read it as a user who may, or give this one access"))
+        case ELOOP:
+            notes.append(Diagnostic.Note("a symbolic link leads in a circle"))
+        default: break
+        }
+        diagnostics.append(
+            Diagnostic("folder.unreadable", .error, "\(path) \(what): \(String(cString: strerror(code)))", notes: notes))
+    }
+}
