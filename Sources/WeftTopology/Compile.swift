@@ -311,3 +311,18 @@ extension PrefixList {
         isAscending(sorted) ? PrefixList(ascending: sorted) : PrefixList(Array(sorted))
     }
 }
+
+extension Topology {
+    /// The host names that a node dials at a moment, each once, in order.
+    package func endpointNames(dialledFrom node: Int, at time: UnixTime) -> [String] {
+        let graph = MeshGraph(self, at: time)
+        var names: Set<String> = []
+        for peer in nodes.indices where peer != node {
+            guard let endpoint = graph.endpoint(of: peer, from: node), case .name(let name) = endpoint.host,
+                !names.contains(name), graph.isLinked(node, peer)
+            else { continue }
+            names.insert(name)
+        }
+        return names.sorted()
+    }
+}

@@ -1,0 +1,61 @@
+// weft down: what weft made goes, and only that.
+
+internal import ArgumentParser
+internal import WeftKeys
+internal import WeftModel
+internal import WeftPlan
+internal import WeftRender
+
+struct DownCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "down",
+        abstract: "Remove what weft made for a mesh, and only that.",
+        discussion: """
+            The mesh is the topology's; with --interface it is the one that has this interface, and no topology is read.
+            """)
+
+    @OptionGroup var source: TopologyArgument
+    @OptionGroup var host: HostOptions
+    @OptionGroup var output: OutputOptions
+    @Option(name: .shortAndLong, help: ArgumentHelp("The mesh's interface here.", valueName: "name"))
+    var interface: String?
+    @Flag(name: .shortAndLong, help: "Do not ask.")
+    var yes = false
+
+    func run() throws {
+        try reportingFailures {
+            ProcessHardening.apply()
+            let machine = try Machine(stateDirectory: host.stateDir)
+            var labels = PlanLabels()
+            let mesh: MeshIdentity
+            if let interface {
+                mesh = try machine.mesh(onInterface: interface)
+                // Names make the plan readable; without a topology it is still right.
+                if case (let topology?, let files, let diagnostics) = LoadedTopology.read(source.topology) {
+                    labels.peers = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics).names
+                }
+            } else {
+                let loaded = try LoadedTopology(source.topology)
+                let node = try identify(in: loaded)
+                let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.now()).desired
+                mesh = desired.identity
+                labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
+            }
+            let job = Job(mesh: mesh, desired: nil, labels: labels, warnings: [], output: output, yes: yes)
+            try job.run(on: machine) { () throws(DataplaneError) in
+                throw DataplaneError(.key, "taking a mesh down needs no key")
+            }
+        }
+    }
+
+    private func identify(in loaded: LoadedTopology) throws -> Int {
+        if let node = host.node { return try loaded.index(ofNode: node) }
+        let own = try host.keyFiles.ownKey()
+        guard let index = loaded.topology.index(ofKey: own.publicKey) else {
+            throw Failure(
+                "the key in \(host.privateKey) belongs to no node of this topology",
+                remedy: "name this host with --node, or its interface with --interface")
+        }
+        return index
+    }
+}

@@ -1,0 +1,46 @@
+// How a command ends when it cannot go on: a sentence, what to do, and exit status 1.
+
+internal import ArgumentParser
+internal import WeftDiagnostics
+internal import WeftKeys
+internal import WeftPlan
+internal import WeftRender
+
+/// A command's end with exit status 1. Everything there is to say has been said, or is in `message`.
+struct Failure: Error {
+    var message: String
+    var remedy: String
+
+    init(_ message: String, remedy: String = "") {
+        self.message = message
+        self.remedy = remedy
+    }
+
+    init(_ error: KeyError) {
+        self.init("\(error.place): \(error.message)", remedy: error.remedy)
+    }
+
+    init(_ error: DataplaneError) {
+        self.init(error.description)
+    }
+}
+
+/// Runs a command's body; a `Failure` goes to standard error, and a full disk under standard output is one too.
+func reportingFailures(_ body: () throws -> Void) throws {
+    let terminal = Terminal.standard
+    do {
+        try body()
+    } catch let failure as Failure {
+        terminal.write("error: \(failure.message.visible)", to: .error)
+        if !failure.remedy.isEmpty { terminal.write("note: \(failure.remedy.visible)", to: .error) }
+        throw ExitCode.failure
+    } catch let error as KeyError {
+        return try reportingFailures { throw Failure(error) }
+    } catch let error as DataplaneError {
+        return try reportingFailures { throw Failure(error) }
+    }
+    if let failure = terminal.failure {
+        terminal.write("error: standard output: \(failure)", to: .error)
+        throw ExitCode.failure
+    }
+}

@@ -1,0 +1,79 @@
+// This host in this topology: which node it is, what it adds, and what is wanted of it.
+
+internal import WeftDiagnostics
+internal import WeftKeys
+internal import WeftLinux
+internal import WeftModel
+internal import WeftPlan
+internal import WeftReconcile
+internal import WeftRender
+internal import WeftTopology
+
+struct HostContext {
+    var loaded: LoadedTopology
+    var own: OwnKey
+    var presharedTags: [String: SecretTag]
+    var compilation: Compilation
+
+    var desired: DesiredState { compilation.desired }
+    var mesh: MeshIdentity { desired.identity }
+
+    /// Reads the topology and the keys, looks up what the host adds, and compiles.
+    init(topology path: String, options: HostOptions, machine: Machine) throws {
+        loaded = try LoadedTopology(path)
+        own = try options.keyFiles.ownKey()
+        let node = try Self.identify(own, options: options, in: loaded)
+        let now = machine.now()
+
+        // Compiled once to learn who is a peer here, and again with what that calls for.
+        let draft = loaded.topology.compile(for: node, facts: HostFacts(privateKey: own.tag), at: now)
+        presharedTags = [:]
+        if loaded.topology.mesh.presharedKeys == .directory {
+            let peers = draft.desired.state.peers.compactMap { draft.desired.peerNames[$0.publicKey] }
+            let (tags, errors) = options.keyFiles.presharedTags(of: peers)
+            for error in errors.dropFirst() { Terminal.standard.write("error: \(error.place): \(error.message)", to: .error) }
+            if let first = errors.first { throw Failure(first) }
+            presharedTags = tags
+        }
+        var facts = try machine.lookUp(
+            names: loaded.topology.endpointNames(dialledFrom: node, at: now), excluding: draft.desired.interface)
+        facts.privateKey = own.tag
+        facts.presharedKeys = presharedTags
+        compilation = loaded.topology.compile(for: node, facts: facts, at: now)
+    }
+
+    /// The node whose public key belongs to this host's private key.
+    private static func identify(_ own: OwnKey, options: HostOptions, in loaded: LoadedTopology) throws -> Int {
+        guard let index = loaded.topology.index(ofKey: own.publicKey) else {
+            throw Failure(
+                "the key in \(options.privateKey) belongs to no node of this topology",
+                remedy: "its public key is \(own.publicKey.base64): give it to this host's node as publicKey")
+        }
+        guard let name = options.node else { return index }
+        let asked = try loaded.index(ofNode: name)
+        if asked != index {
+            throw Failure(
+                "this host is \(loaded.topology.nodes[index].name) by its private key, and not \(name)",
+                remedy: "leave out --node, or name the key of \(name) with --private-key; `weft show --node \(name)` needs no key")
+        }
+        return index
+    }
+
+    /// Warnings that belong to this host, as text for a plan.
+    var warnings: [String] {
+        (loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics).map { diagnostic in
+            ([diagnostic.message] + diagnostic.notes.map(\.message)).joined(separator: "; ")
+        }
+    }
+
+    /// Ends the command where the host needs what this version cannot do.
+    func refuseUnsupported() throws {
+        if compilation.unsupported.isEmpty { return }
+        LoadedTopology.show(compilation.unsupported, loaded.files)
+        throw Failure("\(desired.node) needs what this version of weft cannot apply yet: nothing was changed")
+    }
+
+    var labels: PlanLabels {
+        PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
+    }
+}

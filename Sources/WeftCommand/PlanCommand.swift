@@ -1,0 +1,43 @@
+// weft plan: what would change on this host, and nothing changed.
+
+internal import ArgumentParser
+internal import WeftKeys
+internal import WeftPlan
+internal import WeftReconcile
+internal import WeftRender
+
+struct PlanCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan",
+        abstract: "Show what apply would change on this host. Changes nothing.",
+        discussion: """
+            Exit status: 0, or with --detailed-exitcode 0 where there is nothing to do and 2 where there is; 1 after an \
+            error.
+            """)
+
+    @OptionGroup var source: TopologyArgument
+    @OptionGroup var host: HostOptions
+    @OptionGroup var output: OutputOptions
+    @Flag(help: "End with 2 where there is something to do.")
+    var detailedExitcode = false
+
+    func run() throws {
+        try reportingFailures {
+            ProcessHardening.apply()
+            let machine = try Machine(stateDirectory: host.stateDir)
+            let context = try HostContext(topology: source.topology, options: host, machine: machine)
+            var reconciler = Reconciler(try machine.dataplane(secrets: { throw DataplaneError(.key, "a plan needs no key") }))
+            let memory = try machine.memory(of: context.mesh)
+            let (plan, _) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
+            let warnings = context.warnings + context.compilation.unsupported.map(\.message)
+            switch output.format {
+            case .json:
+                Terminal.standard.write(try encodeJSON(PlanDocument(plan, labels: context.labels, warnings: warnings)))
+            case .text:
+                let text = PlanText(plan, labels: context.labels, warnings: warnings, options: output.text()).text
+                Terminal.standard.write(text, terminator: "")
+            }
+            if detailedExitcode, !plan.isEmpty || !plan.obstacles.isEmpty { throw ExitCode(2) }
+        }
+    }
+}

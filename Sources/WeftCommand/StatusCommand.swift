@@ -1,0 +1,88 @@
+// weft status: each peer by name, and whether it is up.
+
+internal import ArgumentParser
+internal import Glibc
+internal import WeftKeys
+internal import WeftModel
+internal import WeftPlan
+internal import WeftRender
+internal import WeftStatus
+
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show the mesh on this host: each peer by name, and whether it is up.",
+        discussion: """
+            Without a readable topology, the meshes that weft has made on this host are shown without names.
+            """)
+
+    @OptionGroup var source: TopologyArgument
+    @OptionGroup var host: HostOptions
+    @OptionGroup var output: OutputOptions
+    @Option(name: .shortAndLong, help: ArgumentHelp("Only this interface.", valueName: "name"))
+    var interface: String?
+    @Flag(help: "Go on until interrupted.")
+    var watch = false
+    @Option(help: ArgumentHelp("Seconds between two looks with --watch.", valueName: "seconds"))
+    var interval = 2
+
+    func validate() throws {
+        if interval < 1 || interval > 3600 { throw ValidationError("--interval takes 1 to 3600 seconds") }
+    }
+
+    func run() throws {
+        try reportingFailures {
+            ProcessHardening.apply()
+            let machine = try Machine(stateDirectory: host.stateDir)
+            var dataplane = try machine.dataplane(secrets: { throw DataplaneError(.key, "status needs no key") })
+            let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
+            repeat {
+                // The topology is read anew each time: a new peer gets its name.
+                let (meshes, desired) = try subjects(machine)
+                var documents: [StatusDocument] = []
+                for mesh in meshes {
+                    let observation = try dataplane.observe(mesh, sysctls: [])
+                    documents.append(StatusDocument(observation, of: mesh, desired: desired[mesh]))
+                }
+                if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
+                try show(documents)
+                if Terminal.standard.hasLostReader { break }
+                if watch { sleep(UInt32(interval)) }
+            } while watch
+        }
+    }
+
+    private func show(_ documents: [StatusDocument]) throws {
+        switch output.format {
+        case .json:
+            for document in documents { Terminal.standard.write(try encodeJSON(document)) }
+        case .text:
+            for document in documents {
+                Terminal.standard.write(StatusText(document, options: output.text()).text, terminator: "")
+            }
+        }
+    }
+
+    /// The meshes to show, and what is wanted of those that the topology names.
+    private func subjects(_ machine: Machine) throws -> ([MeshIdentity], [MeshIdentity: DesiredState]) {
+        let (topology, files, diagnostics) = LoadedTopology.read(source.topology)
+        var desired: [MeshIdentity: DesiredState] = [:]
+        var subjects = try machine.ownMeshes()
+        if let topology {
+            let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
+            let index = try? host.node.map { try loaded.index(ofNode: $0) } ?? loaded.topology.index(ofKey: host.keyFiles.ownKey().publicKey)
+            if let index {
+                let state = topology.compile(for: index, facts: HostFacts(), at: machine.now()).desired
+                desired[state.identity] = state
+                if !subjects.contains(state.identity) { subjects.append(state.identity) }
+            }
+        }
+        if let interface { subjects.removeAll { $0.interface != interface } }
+        guard !subjects.isEmpty else {
+            throw Failure(
+                interface.map { "\($0) is not an interface of weft's" } ?? "weft has made no mesh on this host",
+                remedy: topology == nil ? "and \(source.topology) could not be read: see `weft check`" : "")
+        }
+        return (subjects, desired)
+    }
+}
