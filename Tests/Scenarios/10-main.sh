@@ -1,0 +1,69 @@
+#!/bin/bash
+# The main job: a folder of YAML becomes tunnels that carry packets, direct and relayed, on both devices; a second apply
+# does nothing; down leaves nothing behind.
+here=$(dirname "$(realpath "$0")")
+. "$here/../Beds/mesh"
+. "$here/../Beds/assert.sh"
+. "$here/../Beds/weft.sh"
+need wg ping jq || done_testing
+mesh_begin
+
+mesh_host fra ams ana
+mesh_router gate
+mesh_host home behind gate
+topology_begin
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "hub: true"
+topology_node ams 10.80.0.2 fd80::2 -- "endpoint: \"[$(mesh_address ams 6)]:51821\"" "allowedIPs: [10.20.0.0/24]"
+topology_node ana 10.80.1.7 fd80::107
+topology_node home 10.80.1.8
+
+succeeds "check finds nothing" weft fra check
+before=$(live fra)
+exits 2 "a plan says that there is something to do" weft fra plan --detailed-exitcode
+contains "it shows the peer by name" "home" "$output"
+contains "and the interface" "wg0" "$output"
+same "a plan changes nothing" "$before" "$(live fra)"
+succeeds "a plan as JSON" weft fra plan --format json
+same "is a versioned document" '"weft.plan" 1' "$(jq -c '.format, .version' <<<"$output" | paste -sd' ')"
+same "the JSON has an operation for every addition" "$(jq '.summary.add' <<<"$output")" \
+    "$(jq '[.operations[] | select(.action == "add")] | length' <<<"$output")"
+
+for host in fra ams ana home; do converges $host; done
+if [ "$BED" = vm ]; then kind=kernel; else kind=userspace; fi
+succeeds "status" weft fra status --format json
+same "the device is $kind WireGuard" "$kind" "$(jq -r .deviceKind <<<"$output")"
+
+eventually 20 "direct, IPv4 inside IPv4" enter ana ping -c 1 -W 1 10.80.0.1
+eventually 20 "direct, IPv6 inside IPv4" enter ana ping -c 1 -W 1 fd80::1
+eventually 20 "direct, IPv4 inside IPv6" enter ana ping -c 1 -W 1 10.80.0.2
+eventually 20 "direct, IPv6 inside IPv6" enter ana ping -c 1 -W 1 fd80::2
+eventually 20 "relayed by the hub, from behind NAT" enter ana ping -c 1 -W 1 10.80.1.8
+eventually 20 "and the other way" enter home ping -c 1 -W 1 10.80.1.7
+exits 2 "packets to an absent node are refused" enter ana ip route get 10.80.9.9
+
+status=$(weft fra status --format json)
+same "status knows every peer as up" "up up up" "$(jq -r '[.peers[].state] | join(" ")' <<<"$status")"
+same "and by name" "ams ana home" "$(jq -r '[.peers[].name] | join(" ")' <<<"$status")"
+contains "status as text" "home" "$(weft fra status)"
+
+mkdir "$_mesh_folder/logs"
+for host in fra ams; do
+    state=$(live $host)
+    succeeds "$host: a second apply" enter $host strace -f -e trace=sendto,sendmsg,write -o "$_mesh_folder/logs/$host" \
+        "$WEFT" apply --yes "$topology"
+    same "$host: changes nothing" "$state" "$(live $host)"
+    mutations=$(grep -cE 'RTM_(NEW|DEL|SET)|NLM_F_CREATE|NLM_F_REPLACE|^[0-9]+ +write\([0-9]+, "set=1' "$_mesh_folder/logs/$host")
+    same "$host: and sends no mutation" 0 "$mutations"
+done
+
+for host in fra ams ana home; do
+    succeeds "$host: down" weft $host down
+    refuses "$host: the interface is gone" enter $host ip link show wg0
+    same "$host: and its routes" "" "$(enter $host ip route show table all proto 119; enter $host ip -6 route show table all proto 119)"
+    same "$host: forwarding is as it was" 0 "$(enter $host cat /proc/sys/net/ipv4/ip_forward)"
+    succeeds "$host: a second down does nothing" weft $host down
+done
+if [ "$BED" = namespaces ]; then
+    same "no wireguard-go is left" "" "$(ip netns pids "$(mesh_namespace fra)")"
+fi
+done_testing
