@@ -31,6 +31,7 @@ struct ApplyCommand: ParsableCommand {
             let (own, preshared, files) = (context.own, context.presharedTags, host.keyFiles)
             let job = Job(
                 mesh: context.mesh, desired: context.desired, labels: context.labels, warnings: context.warnings,
+                files: context.loaded.files,
                 output: output, yes: yes)
             try job.run(on: machine) {
                 do throws(KeyError) {

@@ -1,6 +1,7 @@
 // weft down: what weft made goes, and only that.
 
 internal import ArgumentParser
+internal import WeftDiagnostics
 internal import WeftKeys
 internal import WeftModel
 internal import WeftPlan
@@ -41,7 +42,7 @@ struct DownCommand: ParsableCommand {
                 mesh = desired.identity
                 labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
             }
-            let job = Job(mesh: mesh, desired: nil, labels: labels, warnings: [], output: output, yes: yes)
+            let job = Job(mesh: mesh, desired: nil, labels: labels, warnings: [], files: SourceFiles(), output: output, yes: yes)
             try job.run(on: machine) { () throws(DataplaneError) in
                 throw DataplaneError(.key, "taking a mesh down needs no key")
             }

@@ -59,11 +59,9 @@ struct HostContext {
         return index
     }
 
-    /// Warnings that belong to this host, as text for a plan.
-    var warnings: [String] {
-        (loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics).map { diagnostic in
-            ([diagnostic.message] + diagnostic.notes.map(\.message)).joined(separator: "; ")
-        }
+    /// Warnings that belong to this host or to the whole topology.
+    var warnings: [Diagnostic] {
+        loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics
     }
 
     /// Ends the command where the host needs what this version cannot do.
@@ -76,4 +74,9 @@ struct HostContext {
     var labels: PlanLabels {
         PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
     }
+}
+
+extension Diagnostic {
+    /// The message and its notes in one line, for a plan.
+    var sentence: String { ([message] + notes.map(\.message)).joined(separator: "; ") }
 }

@@ -1,6 +1,7 @@
 // What apply and down share: plan, show, ask, apply, report.
 
 internal import ArgumentParser
+internal import WeftDiagnostics
 internal import WeftKeys
 internal import WeftLinux
 internal import WeftModel
@@ -13,7 +14,9 @@ struct Job {
     /// Nil: the mesh is to go.
     var desired: DesiredState?
     var labels: PlanLabels
-    var warnings: [String]
+    var warnings: [Diagnostic]
+    /// What the warnings point into.
+    var files: SourceFiles
     var output: OutputOptions
     /// Do not ask.
     var yes: Bool
@@ -48,7 +51,7 @@ struct Job {
     }
 
     private func show(_ plan: Plan) {
-        let text = PlanText(plan, labels: labels, warnings: warnings, options: output.text()).text
+        let text = PlanText(plan, labels: labels, warnings: warnings.map(\.sentence), options: output.text()).text
         terminal.write(text, terminator: "")
     }
 
@@ -62,20 +65,25 @@ struct Job {
     }
 
     private func progress(_ application: Application, _ decided: Range<Int>) {
-        let text = OutcomeText(application.plan, labels: labels, options: output.text())
-        for index in decided {
-            if let line = text.line(index, application.outcomes[index]) { terminal.write(line) }
-        }
+        let text = PlanOutcomeText(application.plan, labels: labels, options: output.text())
+        terminal.write(text.text(of: decided, outcomes: application.outcomes), terminator: "")
     }
 
     private func finish(_ report: PassReport) throws {
         switch output.format {
         case .json:
-            let document = PlanDocument(report.plan, labels: labels, warnings: warnings, outcomes: report.outcomes)
+            let document = ApplyDocument(
+                plan: PlanDocument(report.plan, labels: labels, warnings: warnings, files: files),
+                outcomes: report.outcomes, converged: report.isConverged,
+                remaining: report.remaining.map { PlanDocument($0, labels: labels) })
             terminal.write(try encodeJSON(document))
         case .text:
             if !report.plan.isEmpty {
-                terminal.write(OutcomeText(report.plan, labels: labels, options: output.text()).summary(report.outcomes))
+                let text = PlanOutcomeText(report.plan, labels: labels, options: output.text())
+                terminal.write(
+                    text.conclusion(
+                        outcomes: report.outcomes, remaining: report.remaining,
+                        verificationError: report.verificationError), terminator: "")
             }
         }
         if let error = report.verificationError {
