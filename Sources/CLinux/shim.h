@@ -4,7 +4,6 @@
 #define WEFT_CLINUX_SHIM_H
 
 #include <sys/prctl.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>

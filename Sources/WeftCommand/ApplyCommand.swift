@@ -6,6 +6,7 @@ internal import WeftModel
 internal import WeftPlan
 internal import WeftReconcile
 internal import WeftRender
+internal import WeftTopology
 
 struct ApplyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -33,7 +34,7 @@ struct ApplyCommand: ParsableCommand {
                 mesh: context.mesh, desired: context.desired, labels: context.labels, warnings: context.warnings,
                 files: context.loaded.files,
                 output: output, yes: yes)
-            try job.run(on: machine) {
+            try job.run(on: machine) { () throws(DataplaneError) in
                 do throws(KeyError) {
                     return try files.arena(own: own, preshared: preshared)
                 } catch {

@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import WeftDiagnostics
 internal import WeftRender
+internal import WeftTopology
 
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,11 +28,11 @@ struct CheckCommand: ParsableCommand {
             let terminal = Terminal.standard
             switch format {
             case .json:
-                terminal.write(try encodeJSON(DiagnosticDocument(diagnostics, files: files)))
+                terminal.write(try encodeJSON(DiagnosticReport(diagnostics, in: files)))
             case .text:
                 if !diagnostics.isEmpty {
-                    let formatter = DiagnosticText(files: files, usesColor: terminal.usesColor())
-                    terminal.write(formatter.render(diagnostics), terminator: "")
+                    let formatter = DiagnosticText(usesColour: terminal.usesColor())
+                    terminal.write(formatter.render(diagnostics, in: files), terminator: "")
                 }
                 if let topology, !diagnostics.contains(where: { $0.severity == .error }) {
                     let count = topology.nodes.count

@@ -6,6 +6,7 @@ internal import WeftKeys
 internal import WeftModel
 internal import WeftPlan
 internal import WeftRender
+internal import WeftTopology
 
 struct DownCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -26,7 +26,12 @@ struct Job {
     /// Runs to the end. One job at a time has an interface; the next one waits a little, and then says who has it.
     func run(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
         let lock = try machine.lock(mesh)
-        defer { _ = consume lock }
+        try withExtendedLifetime(lock) { try runLocked(machine, secrets) }
+    }
+
+    private func runLocked(
+        _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
+    ) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
         let memory = try machine.memory(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)

@@ -40,7 +40,7 @@ struct LoadedTopology {
     /// Writes diagnostics to standard error.
     static func show(_ diagnostics: [Diagnostic], _ files: SourceFiles) {
         if diagnostics.isEmpty { return }
-        let text = DiagnosticText(files: files, usesColor: Terminal.standard.usesColor(.error)).render(diagnostics)
+        let text = DiagnosticText(usesColour: Terminal.standard.usesColor(.error)).render(diagnostics, in: files)
         Terminal.standard.write(text, terminator: "", to: .error)
     }
 

@@ -1,5 +1,6 @@
 // The composition root: the real kernel, the real state folder and the real clock behind the commands.
 
+internal import Glibc
 internal import Netlink
 internal import WeftKeys
 internal import WeftLinux
@@ -9,8 +10,85 @@ internal import WeftPlan
 /// This machine, in this network namespace.
 struct Machine {
     private let state: StateFolder
+    private let seams = Seams.current
 
     init(stateDirectory: String) throws {
         state = StateFolder(path: stateDirectory)
     }
+
+    // MARK: Clock
+
+    static func clock() -> UnixTime {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UnixTime(seconds: Int64(time.tv_sec), nanoseconds: Int32(time.tv_nsec))
+    }
+
+    func now() -> UnixTime { Self.clock() }
+
+    // MARK: Kernel
+
+    /// - Parameter secrets: called only when an operation needs a secret.
+    func dataplane(
+        secrets: @escaping () throws(DataplaneError) -> SecretArena
+    ) throws -> HookedDataplane<KernelDataplane> {
+        let parts = KernelDataplane.Parts(
+            userspace: UserspacePrograms(state: state, secrets: secrets), sysctls: StateSysctls(state), secrets: secrets)
+        return HookedDataplane(
+            base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
+    }
+
+    private var transports: TransportFactory {
+        let wrap = seams.wrapTransport
+        return { (bus) throws(Errno) in
+            let socket: any Transport = try Socket(bus)
+            return wrap?(socket) ?? socket
+        }
+    }
+
+    /// The meshes that weft has made here.
+    func ownMeshes() throws -> [MeshIdentity] { try WeftLinux.ownMeshes(transports: transports) }
+
+    /// The mesh that has an interface here.
+    func mesh(onInterface interface: String) throws -> MeshIdentity {
+        if let mesh = try ownMeshes().first(where: { $0.interface == interface }) { return mesh }
+        throw Failure(
+            "\(interface) is not an interface of weft's: nothing was changed",
+            remedy: "`weft status` lists the interfaces that are")
+    }
+
+    // MARK: Facts
+
+    /// What this host adds to a topology.
+    ///
+    /// - Parameters:
+    ///   - names: host names to resolve.
+    ///   - interface: the mesh's own, which does not count.
+    func lookUp(names: [String], excluding interface: String) throws -> HostFacts {
+        let answers = WeftLinux.lookUp(names: names)
+        let own = Set(try ownMeshes().map(\.interface) + [interface])
+        return HostFacts(
+            resolvedNames: answers.addresses,
+            connectedNetworks: connectedNetworks { own.contains($0) },
+            acceptingRouterAdvertisements: interfacesAcceptingRouterAdvertisements { own.contains($0) },
+            didResolve: true)
+    }
+
+    // MARK: Memory
+
+    func memory(of mesh: MeshIdentity) throws -> MeshMemory {
+        let memory = try state.meshMemory(of: mesh.interface)
+        for problem in state.problems {
+            Terminal.standard.write("warning: \(problem.description)", to: .error)
+        }
+        return memory
+    }
+
+    func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws {
+        try state.store(memory, of: mesh.interface)
+    }
+
+    func forget(_ mesh: MeshIdentity) throws { try state.forget(mesh.interface) }
+
+    func lock(_ mesh: MeshIdentity) throws -> FileLock { try state.lock(mesh.interface) }
 }

@@ -5,6 +5,7 @@ internal import WeftKeys
 internal import WeftPlan
 internal import WeftReconcile
 internal import WeftRender
+internal import WeftTopology
 
 struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -26,7 +27,7 @@ struct PlanCommand: ParsableCommand {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
             let context = try HostContext(topology: source.topology, options: host, machine: machine)
-            var reconciler = Reconciler(try machine.dataplane(secrets: { throw DataplaneError(.key, "a plan needs no key") }))
+            var reconciler = Reconciler(try machine.dataplane(secrets: { () throws(DataplaneError) in throw DataplaneError(.key, "a plan needs no key") }))
             let memory = try machine.memory(of: context.mesh)
             let (plan, _) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
             let warnings = context.warnings + context.compilation.unsupported

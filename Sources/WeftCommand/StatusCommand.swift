@@ -6,6 +6,7 @@ internal import WeftKeys
 internal import WeftModel
 internal import WeftPlan
 internal import WeftRender
+internal import WeftTopology
 internal import WeftStatus
 
 struct StatusCommand: ParsableCommand {
@@ -34,7 +35,7 @@ struct StatusCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
-            var dataplane = try machine.dataplane(secrets: { throw DataplaneError(.key, "status needs no key") })
+            var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in throw DataplaneError(.key, "status needs no key") })
             let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
             repeat {
                 // The topology is read anew each time: a new peer gets its name.
@@ -46,7 +47,7 @@ struct StatusCommand: ParsableCommand {
                 }
                 if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
                 try show(documents)
-                if Terminal.standard.hasLostReader { break }
+                if Terminal.standard.hasNoReader { break }
                 if watch { sleep(UInt32(interval)) }
             } while watch
         }

@@ -46,6 +46,9 @@ package final class Terminal: Sendable {
         return String(cString: strerror(number))
     }
 
+    /// Whether whoever read standard output has gone away.
+    package var hasNoReader: Bool { failures.withLock { $0[.output] } == EPIPE }
+
     /// Whether somebody reads this stream on a terminal.
     package func isTerminal(_ stream: Stream = .output) -> Bool { isatty(descriptor(of: stream)) == 1 }
 

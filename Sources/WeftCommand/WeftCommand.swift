@@ -1,6 +1,7 @@
 // The command line's root.
 
 package import ArgumentParser
+internal import Glibc
 
 package struct WeftCommand: ParsableCommand {
     package static let configuration = CommandConfiguration(
@@ -14,4 +15,10 @@ package struct WeftCommand: ParsableCommand {
         ])
 
     package init() {}
+
+    /// Runs the command that the process was called with, and ends the process.
+    package static func run() -> Never {
+        main()
+        Glibc.exit(0)
+    }
 }

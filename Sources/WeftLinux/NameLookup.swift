@@ -1,6 +1,5 @@
 // Host names of endpoints, looked up side by side and within a bound.
 
-internal import CLinux
 internal import Glibc
 internal import Synchronization
 package import WeftModel
@@ -35,16 +34,22 @@ private final class LookupJob: Sendable {
 
     private let state: Mutex<State>
     private let names: [String]
-    /// Becomes readable when every name has been decided.
-    private let done: Int32
+    /// A pipe; its end becomes readable when every name has been decided.
+    private let done: (reader: Int32, writer: Int32)
 
     init(_ names: [String]) {
         self.names = names
         state = Mutex(State(waiting: names[...], missing: names.count))
-        done = eventfd(0, Int32(EFD_CLOEXEC))
+        var ends: [Int32] = [-1, -1]
+        _ = unsafe pipe(&ends)
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        done = (ends[0], ends[1])
     }
 
-    deinit { close(done) }
+    deinit {
+        close(done.reader)
+        close(done.writer)
+    }
 
     func startWorker() {
         // The thread holds the job until it ends.
@@ -74,8 +79,8 @@ private final class LookupJob: Sendable {
                 return state.missing
             }
             if left == 0 {
-                var one: UInt64 = 1
-                _ = unsafe write(done, &one, 8)
+                var byte: UInt8 = 1
+                _ = unsafe write(done.writer, &byte, 1)
             }
         }
     }
@@ -86,7 +91,7 @@ private final class LookupJob: Sendable {
         while true {
             let left = deadline - clock.now
             let milliseconds = max(0, left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000)
-            var waiting = pollfd(fd: done, events: Int16(POLLIN), revents: 0)
+            var waiting = pollfd(fd: done.reader, events: Int16(POLLIN), revents: 0)
             let count = unsafe poll(&waiting, 1, Int32(milliseconds))
             if count > 0 || milliseconds == 0 { break }
         }

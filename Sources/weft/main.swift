@@ -1,6 +1,5 @@
 // The executable: everything it does is in WeftCommand.
 
-import ArgumentParser
 import WeftCommand
 
-WeftCommand.main()
+WeftCommand.run()
