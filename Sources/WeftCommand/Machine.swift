@@ -33,9 +33,18 @@ struct Machine {
         secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws -> HookedDataplane<KernelDataplane> {
         let parts = KernelDataplane.Parts(
-            userspace: UserspacePrograms(state: state, secrets: secrets), sysctls: StateSysctls(state), secrets: secrets)
+            userspace: UserspacePrograms(state, secrets: secrets, environment: Self.environment()), sysctls: StateSysctls(state), secrets: secrets)
         return HookedDataplane(
             base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
+    }
+
+    /// What a user-space device's program is looked up with.
+    private static func environment() -> [String: String] {
+        var values: [String: String] = [:]
+        for name in ["PATH", "WG_QUICK_USERSPACE_IMPLEMENTATION"] {
+            if let value = getenv(name) { values[name] = String(cString: value) }
+        }
+        return values
     }
 
     private var transports: TransportFactory {
