@@ -40,15 +40,15 @@ extension Plan {
         foreign = observed.foreign + foreignRoutes
         operations = []
         endpointsToRemember = [:]
-        if foreign.contains(where: { $0.relation == .blocksLink }), desired != nil { return }
-
         let wanted = desired?.state ?? HostState()
+        if isBlocked, wanted.link != nil { return }
+
         let live = observed.state
         let interface = mesh.interface
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let sysctls = SysctlPlan(
             desired: wanted.sysctls, live: live.sysctls, memory: observed.sysctlMemory, mesh: mesh)
-        guard desired != nil else {
+        guard wanted.link != nil else {
             // What hangs on the link goes with it; what does not is named.
             let loose = live.routes.filter { $0.target == .unreachable || live.link == nil }
             operations =

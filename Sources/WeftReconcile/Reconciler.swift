@@ -130,11 +130,13 @@ package struct PassReport: Sendable {
     package var observation: Observation
     /// What to remember from now on.
     package var memory: MeshMemory
+    /// Whether the mesh was to go: what others have in its place is then no concern.
+    package var isTakingDown = false
 
     /// Whether the host is as wanted.
     package var isConverged: Bool {
         guard let remaining else { return false }
-        return remaining.isEmpty && !remaining.isBlocked && remaining.obstacles.isEmpty
+        return remaining.isEmpty && (isTakingDown || remaining.obstacles.isEmpty)
     }
 }
 
@@ -155,7 +157,8 @@ extension Reconciler {
         var remembered = memory
         remembered.note(application, written: desired?.endpointNames ?? [:], wanted: desired?.state.peers ?? [])
         var report = PassReport(
-            plan: plan, outcomes: application.outcomes, observation: observation, memory: remembered)
+            plan: plan, outcomes: application.outcomes, observation: observation, memory: remembered,
+            isTakingDown: desired?.state.link == nil)
         if plan.operations.isEmpty {
             report.remaining = plan
             return report

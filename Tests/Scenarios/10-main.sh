@@ -41,6 +41,7 @@ eventually 20 "relayed by the hub, from behind NAT" enter ana ping -c 1 -W 1 10.
 eventually 20 "and the other way" enter home ping -c 1 -W 1 10.80.1.7
 exits 2 "packets to an absent node are refused" enter ana ip route get 10.80.9.9
 
+eventually 20 "between the two public hosts" enter fra ping -c 1 -W 1 10.80.0.2
 status=$(weft fra status --format json)
 same "status knows every peer as up" "up up up" "$(jq -r '[.peers[].state] | join(" ")' <<<"$status")"
 same "and by name" "ams ana home" "$(jq -r '[.peers[].name] | join(" ")' <<<"$status")"
