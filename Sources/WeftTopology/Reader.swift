@@ -36,6 +36,8 @@ struct Reader {
     /// The tree that is being read.
     var tree = YAMLTree.empty
     var draft = Draft()
+    /// What the last unknown field was probably meant to be.
+    var suggested: String?
 
     private var sections: [[Section]] = Array(repeating: [], count: RootField.allCases.count)
 
@@ -70,9 +72,16 @@ struct Reader {
                 continue
             }
             use(tree)
-            guard isMapping(tree.root, "a topology file") else { continue }
+            guard isMapping(tree.root, "a topology file") else {
+                isWhole = false
+                continue
+            }
             for (key, value) in tree.pairs(tree.root) {
-                guard let field = field(key, value, in: rootFields) else { continue }
+                guard let field = field(key, value, in: rootFields) else {
+                    // What stands under a misspelt section is missing below.
+                    if suggested != nil { isWhole = false }
+                    continue
+                }
                 sections[Self.index(field)].append(Section(tree: trees.count - 1, key: key, value: value))
             }
         }
@@ -157,8 +166,8 @@ struct Draft {
     var incomplete: Set<String> = []
     var groups: [Group] = []
     var links: [PairLink] = []
-    /// The names under a link's `endpoints`, with the link's index.
-    var linkEndpointNames: [(link: Int, name: Located<String>)] = []
+    /// The names under a link's `endpoints`, by the link's index.
+    var linkEndpointNames: [Int: [Located<String>]] = [:]
     var access: [AccessRule]?
     var tests: [PolicyTest] = []
 }

@@ -80,6 +80,7 @@ extension Reader {
     /// The field that a key names; an unknown one is reported, with the nearest that is known.
     mutating func field<Field>(_ key: YAMLTree.ID, _ value: YAMLTree.ID, in table: FieldTable<Field>) -> Field? {
         guard tree.kind(key) == .scalar else { return nil }
+        suggested = nil
         if let field = table.match(tree.text(key)) { return field }
         reportUnknown(key, value, owner: table.owner, names: table.allNames)
         return nil
@@ -95,8 +96,9 @@ extension Reader {
                 "topology.secret", remedy.message, at: place, notes: remedy.notes.map { Diagnostic.Note($0) })
             return
         }
-        // Whatever else has the shape of a key, or the name of a secret, is not shown either.
-        if looksSecret(folded) || isKeyShaped(value) { problems.hide(tree.place(value)) }
+        if hookRemedies[folded] != nil || foreignFields[folded] != nil, isKeyShaped(value) {
+            problems.hide(tree.place(value))
+        }
         if let remedy = hookRemedies[folded] {
             problems.error(
                 "topology.hook",
@@ -111,6 +113,11 @@ extension Reader {
             return
         }
         let known = spellings[folded].flatMap { names.contains($0) ? $0 : nil } ?? nearest(to: name, among: names)
+        suggested = known
+        // Whatever else has the shape of a key, or the name of a secret, is not shown either.
+        if looksSecret(folded) || (isKeyShaped(value) && known != NodeField.publicKey.rawValue) {
+            problems.hide(tree.place(value))
+        }
         guard let known else {
             problems.error(
                 "topology.unknown-field", "\(owner) has no field \"\(shown(name))\"", at: place,
@@ -126,9 +133,9 @@ extension Reader {
         let isPrivate = folded == "privatekey" || editDistance(Array(folded.utf8), Array("privatekey".utf8)) <= 1
         if isPrivate {
             return (
-                "a private key does not belong into a topology: each host keeps its own",
+                "a private key does not belong in a topology: each host keeps its own",
                 [
-                    "on the host: `weft key generate > /etc/weft/private.key`; here: the `publicKey` that `weft key public` prints",
+                    "on the host: `umask 077; weft key generate > /etc/weft/private.key`; here: the `publicKey` that `weft key public` prints",
                     "a key that has been committed is known: make a new one",
                 ]
             )
@@ -138,7 +145,7 @@ extension Reader {
             || (folded != "presharedkeys" && editDistance(Array(folded.utf8), Array("presharedkey".utf8)) <= 1)
         if isPreshared {
             return (
-                "a preshared key does not belong into a topology in plain text",
+                "a preshared key does not belong in a topology in plain text",
                 [
                     "write `presharedKeys: directory` under `mesh`, and put the keys into files on the hosts",
                     "a key that has been committed is known: make a new one",

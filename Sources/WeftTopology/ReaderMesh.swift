@@ -15,7 +15,12 @@ extension Reader {
         var hasName = false
         var hasAddresses = false
         for (key, value) in tree.pairs(id) {
-            guard let field = field(key, value, in: meshFields) else { continue }
+            guard let field = field(key, value, in: meshFields) else {
+                // A misspelt field is not told a second time as a missing one.
+                if suggested == MeshField.name.rawValue { hasName = true }
+                if suggested == MeshField.addresses.rawValue { hasAddresses = true }
+                continue
+            }
             switch field {
             case .name:
                 hasName = true
@@ -82,7 +87,7 @@ extension Reader {
             if isKeyShaped(id) {
                 problems.hide(tree.place(id))
                 problems.error(
-                    "topology.secret", "a preshared key does not belong into a topology in plain text",
+                    "topology.secret", "a preshared key does not belong in a topology in plain text",
                     at: tree.place(id),
                     notes: [
                         Diagnostic.Note("write `directory`, and put the keys into files on the hosts"),

@@ -58,7 +58,12 @@ extension Reader {
         var hasKey = false
         var hasAddresses = false
         for (key, value) in tree.pairs(value) {
-            guard let field = field(key, value, in: nodeFields) else { continue }
+            guard let field = field(key, value, in: nodeFields) else {
+                // A misspelt field is not told a second time as a missing one.
+                if suggested == NodeField.publicKey.rawValue { hasKey = true }
+                if suggested == NodeField.addresses.rawValue { hasAddresses = true }
+                continue
+            }
             switch field {
             case .publicKey: hasKey = true
             case .addresses: hasAddresses = true
@@ -79,6 +84,11 @@ extension Reader {
         }
         guard let name else { return }
         node.name = name.value
+        // A default exit is meant for all but the exit itself.
+        if let exit = node.useExit, exit.value == name.value, exit.place == draft.defaults?.useExit?.place {
+            node.useExit = nil
+            if node.killSwitch?.place == draft.defaults?.killSwitch?.place { node.killSwitch = nil }
+        }
         if node.publicKey.place == place { draft.incomplete.insert(name.value) }
         draft.nodes.append(node)
         draft.sources.append(Draft.Source(tree: section.tree, map: value))

@@ -22,7 +22,7 @@ extension Reader {
     mutating func readLinks(_ section: Section) {
         enter(section)
         guard !isEmpty(section) else { return }
-        for item in list(section.value, "`links`") {
+        for item in list(section.value, "`links`", ofValues: false) {
             guard isMapping(item, "a link") else { continue }
             if let link = link(item) { draft.links.append(link) }
         }
@@ -32,6 +32,7 @@ extension Reader {
         var between: [Located<String>] = []
         var betweenPlace: SourceRange?
         var endpoints: [String: Located<NodeEndpoint>] = [:]
+        var names: [Located<String>] = []
         var keepalive: UInt16?
         var isComplete = true
         for (key, value) in tree.pairs(id) {
@@ -54,7 +55,7 @@ extension Reader {
                     let endpoint = endpoint(value, "an endpoint")
                     guard let name else { continue }
                     if let endpoint { endpoints[name.value] = endpoint }
-                    draft.linkEndpointNames.append((draft.links.count, name))
+                    names.append(name)
                 }
             case .persistentKeepalive: keepalive = self.keepalive(value)
             }
@@ -66,6 +67,7 @@ extension Reader {
             return nil
         }
         guard isComplete, between.count == 2 else { return nil }
+        if !names.isEmpty { draft.linkEndpointNames[draft.links.count] = names }
         return PairLink(
             place: start(id), between: (between[0], between[1]), endpoints: endpoints, persistentKeepalive: keepalive)
     }
@@ -85,7 +87,7 @@ extension Reader {
                 notes: [Diagnostic.Note("`access: []` refuses everything; without the section everything is allowed")])
             return
         }
-        for item in list(section.value, "`access`") {
+        for item in list(section.value, "`access`", ofValues: false) {
             guard isMapping(item, "an access rule") else { continue }
             var rule = AccessRule(place: start(item), from: [], to: [], ports: [])
             var given: Set<AccessField> = []
@@ -228,7 +230,7 @@ extension Reader {
     mutating func readTests(_ section: Section) {
         enter(section)
         guard !isEmpty(section) else { return }
-        for item in list(section.value, "`tests`") {
+        for item in list(section.value, "`tests`", ofValues: false) {
             guard isMapping(item, "a test") else { continue }
             readTest(item)
         }

@@ -61,6 +61,12 @@ struct SyntaxFailure {
             )
         }
         if problem.contains("mapping values are not allowed") {
+            if let line = lines.lineWithoutColon(before: place.line) {
+                return (
+                    "expected `name: value`: this line has no \":\" after its name",
+                    range(SourcePosition(line: line.line, column: UInt32(line.column)), line.width), []
+                )
+            }
             return (
                 "a \":\" that YAML cannot place: either the indentation does not fit the lines above, or the value holds \": \" and needs quotes",
                 here, []
@@ -144,6 +150,25 @@ struct SourceLines {
         guard starts.indices.contains(index) else { return [] }
         let end = index + 1 < starts.count ? starts[index + 1] - 1 : source.count
         return Array(String(decoding: source[starts[index]..<max(end, starts[index])], as: UTF8.self).unicodeScalars)
+    }
+
+    /// The last line before another that holds something, if it looks like a field that lost its colon.
+    func lineWithoutColon(before line: UInt32) -> (line: UInt32, column: Int, width: Int)? {
+        var number = line
+        while number > 1 {
+            number -= 1
+            let scalars = text(number)
+            guard let start = scalars.firstIndex(where: { $0 != " " && $0 != "\r" }), scalars[start] != "#" else {
+                continue
+            }
+            guard scalars[start] != "-", scalars[start] != "\"", scalars[start] != "'", !scalars.contains(":") else {
+                return nil
+            }
+            // The first word is the name.
+            let end = scalars[start...].firstIndex { $0 == " " || $0 == "\r" } ?? scalars.count
+            return (number, start + 1, end - start)
+        }
+        return nil
     }
 
     /// The first line with something on it, if it is a section of a wg-quick file.

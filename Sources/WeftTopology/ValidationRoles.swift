@@ -1,0 +1,128 @@
+// Exits, kill switches, masquerading, name servers and the MTU: what one node's fields mean beside one another.
+
+import WeftDiagnostics
+import WeftModel
+
+extension Validator {
+    /// What can be told of each node by itself.
+    mutating func checkRoles() {
+        for (index, node) in nodes.enumerated() {
+            checkMTU(index)
+            if let killSwitch = node.killSwitch, node.useExit == nil, isNew(killSwitch.place) {
+                problems.error(
+                    "topology.kill-switch", "`killSwitch` without `useExit`: nothing would be let through at all",
+                    at: killSwitch.place,
+                    notes: [Diagnostic.Note("it refuses what does not go through the exit; name one with `useExit`")])
+            }
+            if let masquerade = node.masquerade { check(masquerade, of: index) }
+            if node.isExit, node.masquerade == nil, isActive[index] {
+                let place = place(of: .exit, index)
+                if isNew(place) {
+                    problems.warning(
+                        "topology.exit-without-masquerade",
+                        "\"\(node.name)\" is an exit, and does not masquerade: replies find no way back unless its networks are routed to it",
+                        at: place, notes: [Diagnostic.Note("`masquerade: true` puts its own address in the packets")])
+                }
+            }
+            guard let exit = node.useExit else { continue }
+            if exit.value == node.name {
+                problems.error("topology.use-exit", "\"\(node.name)\" cannot be its own exit", at: exit.place)
+                continue
+            }
+            if let target = topology.index(ofNode: exit.value), !nodes[target].isExit, isNew(exit.place) {
+                problems.error(
+                    "topology.use-exit", "\"\(exit.value)\" is not an exit", at: exit.place,
+                    notes: [Diagnostic.Note("it becomes one with `exit: true`", at: nodes[target].place)])
+            }
+        }
+    }
+
+    private mutating func checkMTU(_ index: Int) {
+        let node = nodes[index]
+        guard let mtu = node.mtu, mtu < 1280, node.addresses.contains(where: { $0.value.family == .v6 }) else { return }
+        let place = place(of: .mtu, index)
+        guard isNew(place) else { return }
+        problems.warning(
+            "topology.mtu",
+            "with an MTU under 1280 Linux takes IPv6 off the interface: \"\(node.name)\" loses its IPv6 address",
+            at: place, notes: [Diagnostic.Note("write 1280 or more, or give the node IPv4 addresses only")])
+    }
+
+    private mutating func check(_ masquerade: Masquerade, of index: Int) {
+        let node = nodes[index]
+        let own = (node.interface ?? topology.mesh.interface).value
+        for interface in masquerade.interfaces where interface.value == own && isNew(interface.place) {
+            problems.error(
+                "topology.masquerade",
+                "\(own) is the mesh's own interface: masquerading there would hide the nodes from one another",
+                at: interface.place)
+        }
+        for destination in masquerade.destinations {
+            guard let (prefix, owner) = site(overlapping: destination.value), isNew(destination.place) else { continue }
+            problems.warning(
+                "topology.masquerade",
+                "masquerading towards \(prefix.value)\(owner) hides which node a packet came from, and access rules there",
+                at: destination.place, notes: [Diagnostic.Note("the network is given here", at: prefix.place)])
+        }
+        if node.isUnmanaged, isNew(masquerade.place) {
+            problems.warning(
+                "topology.unmanaged", "\"\(node.name)\" is unmanaged: no controller runs there that could masquerade",
+                at: masquerade.place)
+        }
+    }
+
+    /// A mesh range or a network behind a node that overlaps a prefix.
+    private func site(overlapping prefix: IPPrefix) -> (Located<IPPrefix>, String)? {
+        if let range = topology.mesh.addresses.first(where: { $0.value.overlaps(prefix) }) { return (range, "") }
+        for node in nodes {
+            if let found = node.allowedIPs.first(where: { $0.value.overlaps(prefix) }) {
+                return (found, " of \"\(node.name)\"")
+            }
+        }
+        return nil
+    }
+
+    /// What hangs on who links to whom.
+    mutating func checkExits() {
+        guard nodes.contains(where: { $0.useExit != nil }) else { return }
+        let graph = MeshGraph(topology, at: time)
+        for (index, node) in nodes.enumerated() where isActive[index] {
+            guard let exit = node.useExit, let target = topology.index(ofNode: exit.value), target != index else {
+                continue
+            }
+            guard isActive[target] else {
+                if isNew(exit.place) {
+                    let what = nodes[target].isDisabled ? "disabled" : "expired"
+                    problems.warning(
+                        "topology.use-exit", "\"\(exit.value)\" is \(what): \"\(node.name)\" has no way out",
+                        at: exit.place)
+                }
+                continue
+            }
+            guard graph.isLinked(index, target) else {
+                let reason =
+                    node.endpoint == nil && nodes[target].endpoint == nil
+                    ? "neither of them has an `endpoint`" : "the `connect` of one of them excludes the other"
+                problems.error(
+                    "topology.use-exit", "\"\(node.name)\" has no direct link to its exit \"\(exit.value)\"",
+                    at: exit.place,
+                    notes: [Diagnostic.Note(reason)])
+                continue
+            }
+            guard let endpoint = graph.endpoint(of: target, from: index) else {
+                problems.warning(
+                    "topology.use-exit",
+                    "the default route of \"\(node.name)\" works only after \"\(exit.value)\" has called in: it has no `endpoint`",
+                    at: exit.place)
+                continue
+            }
+            if let killSwitch = node.killSwitch, case .name(let name) = endpoint.host {
+                problems.error(
+                    "topology.kill-switch",
+                    "under a kill switch the exit's endpoint must be an address: nothing could look up \"\(name)\" before the tunnel is up",
+                    at: killSwitch.place,
+                    notes: [Diagnostic.Note("the endpoint is here", at: nodes[target].endpoint?.place)])
+            }
+        }
+    }
+}
