@@ -73,6 +73,7 @@ let package = Package(
             name: "weft",
             dependencies: ["WeftCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: settings),
+        .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"], swiftSettings: settings),
         .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
         .testTarget(name: "HouseTests", swiftSettings: settings),
         .testTarget(name: "WeftKeysTests", dependencies: ["CLinux", "WeftKeys", "WeftModel"], swiftSettings: settings),

@@ -7,7 +7,7 @@ import Glibc
 package final class Channel {
     let transport: any Transport
     /// What answers are received into. Dumps come in pieces of up to 32 KiB.
-    var buffer = Buffer(capacity: 64 << 10)
+    let buffer = Buffer(capacity: 64 << 10)
     /// The longest datagram since the buffer was last erased.
     private var used = 0
     private var sequence: UInt32 = 0

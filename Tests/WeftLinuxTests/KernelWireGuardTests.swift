@@ -123,14 +123,13 @@ struct KernelWireGuardTests {
         try onDevice { (plane, fixture) throws in
             let first = Peer(
                 publicKey: key(1),
-                allowedIPs: PrefixList((0..<count).map { IPPrefix(host: IPAddress(v4: 0x0A00_0000 + UInt32($0))) }))
+                allowedIPs: PrefixList(
+                    (0..<count).map { IPPrefix(host: IPAddress(v4: 0x0A00_0000 + UInt32($0))) }))
             let second = Peer(
                 publicKey: key(2), presharedKey: .tag(fixture.secret(1)),
                 allowedIPs: PrefixList((0..<count).map { IPPrefix(host: IPAddress(v6: 0xFD00 << 48, UInt64($0))) }))
-            #expect(
-                perform([.add(first), .add(second), .add(Peer(publicKey: key(3)))], &plane, fixture) == [
-                    .done, .done, .done,
-                ])
+            let adds = [first, second, Peer(publicKey: key(3))].map { PeerOperation.add($0) }
+            #expect(perform(adds, &plane, fixture) == [.done, .done, .done])
             #expect(try peers(&plane, fixture) == [first, second, Peer(publicKey: key(3))])
 
             // All to one peer; then half of them to nobody, over several messages with a throw-away peer each.
@@ -193,8 +192,8 @@ struct KernelWireGuardTests {
                 }
             }
             #expect(bound == 0)
-            let owner =
-                "UDP port 51820 belongs to process \"\(output("cat /proc/\(getpid())/comm").dropLast())\" (pid \(getpid()))"
+            let name = output("cat /proc/\(getpid())/comm").dropLast()
+            let owner = "UDP port 51820 belongs to process \"\(name)\" (pid \(getpid()))"
             var operation = DeviceOperation(interface: "wg0")
             operation.listenPort = 51820
             #expect(plane.perform([.device(operation)], for: fixture.mesh) == [.done])
