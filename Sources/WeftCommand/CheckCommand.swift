@@ -22,7 +22,8 @@ struct CheckCommand: ParsableCommand {
             if let test = topology?.tests.first {
                 diagnostics.append(
                     Diagnostic(
-                        "check.tests-not-built", .warning, "this version of weft reads `tests`, and does not run them yet",
+                        "check.tests-not-built", .warning,
+                        "this version of weft reads `tests`, and does not run them yet",
                         at: test.place))
             }
             let terminal = Terminal.standard

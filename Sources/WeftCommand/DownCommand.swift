@@ -43,7 +43,8 @@ struct DownCommand: ParsableCommand {
                 mesh = desired.identity
                 labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
             }
-            let job = Job(mesh: mesh, desired: nil, labels: labels, warnings: [], files: SourceFiles(), output: output, yes: yes)
+            let job = Job(
+                mesh: mesh, desired: nil, labels: labels, warnings: [], files: SourceFiles(), output: output, yes: yes)
             try job.run(on: machine) { () throws(DataplaneError) in
                 throw DataplaneError(.key, "taking a mesh down needs no key")
             }

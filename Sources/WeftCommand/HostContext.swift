@@ -31,7 +31,9 @@ struct HostContext {
         if loaded.topology.mesh.presharedKeys == .directory {
             let peers = draft.desired.state.peers.compactMap { draft.desired.peerNames[$0.publicKey] }
             let (tags, errors) = options.keyFiles.presharedTags(of: peers)
-            for error in errors.dropFirst() { Terminal.standard.write("error: \(error.place): \(error.message)", to: .error) }
+            for error in errors.dropFirst() {
+                Terminal.standard.write("error: \(error.place): \(error.message)", to: .error)
+            }
             if let first = errors.first { throw Failure(first) }
             presharedTags = tags
         }
@@ -54,7 +56,9 @@ struct HostContext {
         if asked != index {
             throw Failure(
                 "this host is \(loaded.topology.nodes[index].name) by its private key, and not \(name)",
-                remedy: "leave out --node, or name the key of \(name) with --private-key; `weft show --node \(name)` needs no key")
+                remedy:
+                    "leave out --node, or name the key of \(name) with --private-key; `weft show --node \(name)` needs no key"
+            )
         }
         return index
     }

@@ -36,7 +36,9 @@ struct Job {
         let memory = try machine.memory(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         if output.format == .text { show(plan) }
-        if plan.isBlocked, desired != nil { throw Failure("something that is not weft's stands in the way: nothing was changed") }
+        if plan.isBlocked, desired != nil {
+            throw Failure("something that is not weft's stands in the way: nothing was changed")
+        }
         while !plan.isEmpty, !yes {
             try ask()
             // What was agreed to must be what is done: the host may have changed while the question stood.
@@ -47,7 +49,8 @@ struct Job {
             terminal.write("The host has changed meanwhile. The plan is now:", to: .error)
             show(plan)
         }
-        let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) { step, decided in
+        let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
+            step, decided in
             if output.format == .text { progress(step, decided) }
         }
         if report.memory != memory { try machine.remember(report.memory, of: mesh) }
@@ -62,7 +65,8 @@ struct Job {
 
     private func ask() throws {
         guard terminal.canAsk else {
-            throw Failure("there is nobody to ask: nothing was changed", remedy: "say --yes to apply without a question")
+            throw Failure(
+                "there is nobody to ask: nothing was changed", remedy: "say --yes to apply without a question")
         }
         guard terminal.confirm(desired == nil ? "Take it down?" : "Apply?") else {
             throw Failure("not confirmed: nothing was changed")
@@ -100,7 +104,8 @@ struct Job {
                 terminal.write(
                     PlanText(remaining, labels: labels, options: output.text(.error)).text, terminator: "", to: .error)
             }
-            throw Failure("\(mesh.interface) is not yet as wanted", remedy: "run the same command again when the cause is mended")
+            throw Failure(
+                "\(mesh.interface) is not yet as wanted", remedy: "run the same command again when the cause is mended")
         }
     }
 }

@@ -54,7 +54,8 @@ struct LoadedTopology {
 
     func index(ofNode name: String) throws -> Int {
         if let index = topology.index(ofNode: name) { return index }
-        throw Failure("no node is called \"\(name)\"", remedy: Self.suggestion(for: name, among: topology.nodes.map(\.name)))
+        throw Failure(
+            "no node is called \"\(name)\"", remedy: Self.suggestion(for: name, among: topology.nodes.map(\.name)))
     }
 
     private static func suggestion(for name: String, among names: [String]) -> String {

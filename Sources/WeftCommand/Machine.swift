@@ -33,7 +33,8 @@ struct Machine {
         secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws -> HookedDataplane<KernelDataplane> {
         let parts = KernelDataplane.Parts(
-            userspace: UserspacePrograms(state, secrets: secrets, environment: Self.environment()), sysctls: StateSysctls(state), secrets: secrets)
+            userspace: UserspacePrograms(state, secrets: secrets, environment: Self.environment()),
+            sysctls: StateSysctls(state), secrets: secrets)
         return HookedDataplane(
             base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
     }

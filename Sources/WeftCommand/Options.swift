@@ -20,7 +20,9 @@ struct HostOptions: ParsableArguments {
             "Preshared keys, a file each by the peer's node name (`presharedKeys: directory`).", valueName: "folder"))
     var presharedKeys = KeyFiles.defaultPresharedKeys
 
-    @Option(help: ArgumentHelp("This host's node name; refused where the private key is another node's.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("This host's node name; refused where the private key is another node's.", valueName: "name")
+    )
     var node: String?
 
     @Option(help: ArgumentHelp("What must be remembered between runs.", valueName: "folder"))

@@ -27,15 +27,22 @@ struct PlanCommand: ParsableCommand {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
             let context = try HostContext(topology: source.topology, options: host, machine: machine)
-            var reconciler = Reconciler(try machine.dataplane(secrets: { () throws(DataplaneError) in throw DataplaneError(.key, "a plan needs no key") }))
+            var reconciler = Reconciler(
+                try machine.dataplane(secrets: { () throws(DataplaneError) in
+                    throw DataplaneError(.key, "a plan needs no key")
+                }))
             let memory = try machine.memory(of: context.mesh)
             let (plan, _) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
             let warnings = context.warnings + context.compilation.unsupported
             switch output.format {
             case .json:
-                Terminal.standard.write(try encodeJSON(PlanDocument(plan, labels: context.labels, warnings: warnings, files: context.loaded.files)))
+                Terminal.standard.write(
+                    try encodeJSON(
+                        PlanDocument(plan, labels: context.labels, warnings: warnings, files: context.loaded.files)))
             case .text:
-                let text = PlanText(plan, labels: context.labels, warnings: warnings.map(\.sentence), options: output.text()).text
+                let text = PlanText(
+                    plan, labels: context.labels, warnings: warnings.map(\.sentence), options: output.text()
+                ).text
                 Terminal.standard.write(text, terminator: "")
             }
             if detailedExitcode, !plan.isEmpty || !plan.obstacles.isEmpty { throw ExitCode(2) }

@@ -18,7 +18,9 @@ struct ShowCommand: ParsableCommand {
     @OptionGroup var source: TopologyArgument
     @OptionGroup var output: OutputOptions
 
-    @Option(help: ArgumentHelp("The node to show; without it, the one that this host's private key names.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp(
+            "The node to show; without it, the one that this host's private key names.", valueName: "name"))
     var node: String?
 
     @Option(help: ArgumentHelp("This host's private key, where --node is left out.", valueName: "file"))
@@ -34,7 +36,8 @@ struct ShowCommand: ParsableCommand {
                 let own = try KeyFiles(privateKey: privateKey).ownKey()
                 guard let found = loaded.topology.index(ofKey: own.publicKey) else {
                     throw Failure(
-                        "the key in \(privateKey) belongs to no node of this topology", remedy: "name the node with --node")
+                        "the key in \(privateKey) belongs to no node of this topology",
+                        remedy: "name the node with --node")
                 }
                 index = found
             }

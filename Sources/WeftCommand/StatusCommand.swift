@@ -6,8 +6,8 @@ internal import WeftKeys
 internal import WeftModel
 internal import WeftPlan
 internal import WeftRender
-internal import WeftTopology
 internal import WeftStatus
+internal import WeftTopology
 
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,7 +35,9 @@ struct StatusCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
-            var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in throw DataplaneError(.key, "status needs no key") })
+            var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in
+                throw DataplaneError(.key, "status needs no key")
+            })
             let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
             repeat {
                 // The topology is read anew each time: a new peer gets its name.
@@ -71,7 +73,9 @@ struct StatusCommand: ParsableCommand {
         var subjects = try machine.ownMeshes()
         if let topology {
             let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
-            let index = try? host.node.map { try loaded.index(ofNode: $0) } ?? loaded.topology.index(ofKey: host.keyFiles.ownKey().publicKey)
+            let index =
+                try? host.node.map { try loaded.index(ofNode: $0) }
+                ?? loaded.topology.index(ofKey: host.keyFiles.ownKey().publicKey)
             if let index {
                 let state = topology.compile(for: index, facts: HostFacts(), at: machine.now()).desired
                 desired[state.identity] = state

@@ -85,7 +85,8 @@ private struct Attempt {
     private mutating func readFolder(_ path: String, depth: Int) {
         guard depth <= TopologyFolder.maximumDepth else {
             diagnostics.append(
-                Diagnostic("folder.too-deep", .error, "\(path) is nested over \(TopologyFolder.maximumDepth) folders deep"))
+                Diagnostic(
+                    "folder.too-deep", .error, "\(path) is nested over \(TopologyFolder.maximumDepth) folders deep"))
             return
         }
         guard let before = list(path) else { return }
@@ -206,7 +207,8 @@ private struct Attempt {
         var notes: [Diagnostic.Note] = []
         switch code {
         case ENOENT:
-            notes.append(Diagnostic.Note("name the topology's folder as the argument, or put it where weft looks for it"))
+            notes.append(
+                Diagnostic.Note("name the topology's folder as the argument, or put it where weft looks for it"))
         case EACCES, EPERM:
             notes.append(Diagnostic.Note("read it as a user who may, or give this one access"))
         case ELOOP:
@@ -214,6 +216,7 @@ private struct Attempt {
         default: break
         }
         diagnostics.append(
-            Diagnostic("folder.unreadable", .error, "\(path) \(what): \(String(cString: strerror(code)))", notes: notes))
+            Diagnostic("folder.unreadable", .error, "\(path) \(what): \(String(cString: strerror(code)))", notes: notes)
+        )
     }
 }

@@ -74,7 +74,11 @@ private final class LookupJob: Sendable {
         while let name = state.withLock({ $0.waiting.popFirst() }) {
             let (addresses, failure) = resolve(name)
             let left = state.withLock { state -> Int in
-                if let failure { state.answers.failures[name] = failure } else { state.answers.addresses[name] = addresses }
+                if let failure {
+                    state.answers.failures[name] = failure
+                } else {
+                    state.answers.addresses[name] = addresses
+                }
                 state.missing -= 1
                 return state.missing
             }
@@ -90,7 +94,8 @@ private final class LookupJob: Sendable {
         let deadline = clock.now + timeout
         while true {
             let left = deadline - clock.now
-            let milliseconds = max(0, left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000)
+            let milliseconds = max(
+                0, left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000)
             var waiting = pollfd(fd: done.reader, events: Int16(POLLIN), revents: 0)
             let count = unsafe poll(&waiting, 1, Int32(milliseconds))
             if count > 0 || milliseconds == 0 { break }

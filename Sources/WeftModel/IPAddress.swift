@@ -152,7 +152,9 @@ extension IPAddress {
                 index += 1
             }
             if index < end, text[index] == UInt8(ascii: ".") {
-                guard headCount + tailCount <= 6, let bits = Self.parseV4(text, from: start, to: end) else { return nil }
+                guard headCount + tailCount <= 6, let bits = Self.parseV4(text, from: start, to: end) else {
+                    return nil
+                }
                 for part in [UInt64(bits >> 16), UInt64(bits & 0xFFFF)] {
                     if gap {
                         shift(&tail, part)

@@ -29,7 +29,8 @@ struct AddressPlan {
         add = diff.added.map { PlannedOperation(.address(.add($0, interface: interface))) }
         remove = diff.removed.map {
             PlannedOperation(
-                .address(.remove($0, interface: interface)), effect: .outage, scope: "connections of \($0.address) only")
+                .address(.remove($0, interface: interface)), effect: .outage, scope: "connections of \($0.address) only"
+            )
         }
     }
 }

@@ -59,7 +59,8 @@ extension Plan {
         }
         let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
         let routes = RoutePlan(desired: wanted.routes, live: live.routes, interface: interface)
-        let policy = EndpointPolicy(remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
+        let policy = EndpointPolicy(
+            remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
         let peers = planPeers(
             desired: wanted.peers, live: live.peers, statistics: observed.statistics, endpoints: policy)
         let blockedKeys = Set(
@@ -87,7 +88,8 @@ extension Plan {
     ) {
         var liveEndpoints: [PublicKey: SocketAddress]?
         for (index, peer) in desired.enumerated() {
-            guard let endpoint = peer.endpoint, memory.endpoints[peer.publicKey] != policy.applied(peer.publicKey, endpoint)
+            guard let endpoint = peer.endpoint,
+                memory.endpoints[peer.publicKey] != policy.applied(peer.publicKey, endpoint)
             else { continue }
             let there: SocketAddress?
             if index < live.count, live[index].publicKey == peer.publicKey {

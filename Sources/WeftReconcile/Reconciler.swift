@@ -194,7 +194,8 @@ extension MeshMemory {
         }
         // An endpoint taken out of the topology is forgotten, so that the same one put back is a change.
         if !endpoints.isEmpty {
-            let dialled = Set(wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))
+            let dialled = Set(
+                wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))
             endpoints = endpoints.filter { dialled.contains($0.key) }
         }
     }

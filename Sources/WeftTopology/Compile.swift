@@ -201,7 +201,9 @@ private struct Compiler {
                     "\(node.name) has no \(name) address in the mesh: "
                         + (count == 1 ? "one \(name) prefix gets" : "\(count) \(name) prefixes get") + " no route here",
                     at: node.place,
-                    notes: [Diagnostic.Note("give \(node.name) an \(name) address from the mesh's ranges to reach them")]))
+                    notes: [
+                        Diagnostic.Note("give \(node.name) an \(name) address from the mesh's ranges to reach them")
+                    ]))
         }
         routes.sort { $0.key < $1.key }
         var last: Route.Key?
@@ -285,7 +287,8 @@ private struct Compiler {
             Diagnostic(
                 "host.not-built", .error, "this version of weft cannot apply `\(field)` yet, and \(node.name) needs it",
                 at: place,
-                notes: [Diagnostic.Note("nothing was changed; remove the field, or keep this host on its present tool")])
+                notes: [Diagnostic.Note("nothing was changed; remove the field, or keep this host on its present tool")]
+            )
         }
     }
 }

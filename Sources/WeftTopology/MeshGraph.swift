@@ -165,7 +165,9 @@ struct MeshGraph {
     func relays(_ hub: Int, hops: [Int32]) -> Bool {
         guard topology.nodes[hub].isHub else { return false }
         let neighbours = hops.indices.filter { hops[$0] == Int32($0) }
-        if hops.indices.contains(where: { hops[$0] >= 0 && hops[$0] != Int32($0) }), neighbours.count > 1 { return true }
+        if hops.indices.contains(where: { hops[$0] >= 0 && hops[$0] != Int32($0) }), neighbours.count > 1 {
+            return true
+        }
         for lighter in hubs {
             if lighter == hub { break }
             if neighbours.allSatisfy({ $0 == lighter || isLinked($0, lighter) }) { return false }

@@ -23,7 +23,9 @@ private let allowed: [String: Set<String>] = [
 ]
 
 /// These compute, and do nothing else: no I/O, no clock.
-private let pure = ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftRender", "WeftStatus", "WeftTopology"]
+private let pure = [
+    "WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftRender", "WeftStatus", "WeftTopology",
+]
 
 private struct SourceFile: CustomTestStringConvertible, Sendable {
     var target: String
@@ -35,7 +37,9 @@ private struct SourceFile: CustomTestStringConvertible, Sendable {
     static let all: [SourceFile] = {
         let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("Sources")
-        guard let walker = FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil) else { return [] }
+        guard let walker = FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil) else {
+            return []
+        }
         return walker.compactMap { item in
             guard let file = item as? URL, file.pathExtension == "swift",
                 let text = try? String(contentsOf: file, encoding: .utf8)
@@ -87,7 +91,8 @@ private struct SourceFile: CustomTestStringConvertible, Sendable {
     /// One module is the door to each C library.
     @Test func eachCLibraryHasOneDoor() {
         for library in ["CSodium", "CYAML"] {
-            let users = Set(SourceFile.all.filter { $0.lines.contains { $0.contains("import \(library)") } }.map(\.target))
+            let users = Set(
+                SourceFile.all.filter { $0.lines.contains { $0.contains("import \(library)") } }.map(\.target))
             #expect(users.count == 1, "\(library) is imported by \(users.sorted())")
         }
     }

@@ -14,20 +14,20 @@ topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)"
 topology_node ana 10.80.0.2 fd80::2 -- "endpoint: $(mesh_address ana 4)" "allowedIPs: [10.20.0.0/24, \"fd20::/64\"]"
 
 # Everything here is somebody else's.
-enter fra ip link add dummy0 type dummy
-enter fra ip link set dummy0 up
-enter fra ip address add 192.168.7.1/24 dev dummy0
-enter fra ip route add 10.20.0.0/24 dev dummy0
-enter fra ip -6 route add fd20::/64 dev dummy0
-enter fra ip route add 10.44.0.0/16 dev dummy0 proto 119 metric 5
+enter fra ip link add other0 type bridge
+enter fra ip link set other0 up
+enter fra ip address add 192.168.7.1/24 dev other0
+enter fra ip route add 10.20.0.0/24 dev other0
+enter fra ip -6 route add fd20::/64 dev other0
+enter fra ip route add 10.44.0.0/16 dev other0 proto 119 metric 5
 enter fra ip rule add from 192.168.7.0/24 table 700 priority 900
 enter fra ip route add blackhole 10.45.0.0/16 table 700
 enter fra nft add table inet somebody
 enter fra nft add chain inet somebody input '{ type filter hook input priority 0; policy accept; }'
 foreign() {
-    enter fra ip -o address show dev dummy0
-    enter fra ip route show table all | grep -E 'dummy0|blackhole|^10.44'
-    enter fra ip -6 route show table all | grep dummy0
+    enter fra ip -o address show dev other0
+    enter fra ip route show table all | grep -E 'other0|blackhole|^10.44'
+    enter fra ip -6 route show table all | grep other0
     enter fra ip rule
     enter fra nft list ruleset
 }
@@ -36,7 +36,7 @@ before=$(foreign)
 refuses "apply says that not everything could be done" weft fra apply
 contains "it names the route that stands in the way" 10.20.0.0/24 "$output"
 contains "of both families" fd20::/64 "$output"
-contains "and whose it is" dummy0 "$output"
+contains "and whose it is" other0 "$output"
 same "what is foreign is as it was" "$before" "$(foreign)"
 contains "all else is applied" 10.80.0.2 "$(enter fra ip route show dev wg0)"
 
@@ -47,8 +47,8 @@ weft fra apply > /dev/null 2>&1
 contains "a foreign address on wg0 stays" 10.80.0.77 "$(enter fra ip address show dev wg0)"
 contains "a foreign route on wg0 stays" 10.46.0.0/16 "$(enter fra ip route show dev wg0)"
 contains "the plan lists it as left alone" 10.46.0.0/16 "$(weft fra plan)"
-enter fra ip route del 10.20.0.0/24 dev dummy0
-enter fra ip -6 route del fd20::/64 dev dummy0
+enter fra ip route del 10.20.0.0/24 dev other0
+enter fra ip -6 route del fd20::/64 dev other0
 converges fra
 contains "the way is free, and the route is there" wg0 "$(enter fra ip route get 10.20.0.1)"
 before=$(foreign)
@@ -56,10 +56,10 @@ succeeds "down" weft fra down
 same "what is foreign is as it was after down" "$before" "$(foreign)"
 
 # Somebody else's interface under our name.
-enter fra ip link add wg0 type dummy
+enter fra ip link add wg0 type bridge
 refuses "an interface of another kind is in the way" weft fra apply
 contains "and is named" wg0 "$output"
-contains "it is left alone" dummy "$(enter fra ip -d link show wg0)"
+contains "it is left alone" bridge "$(enter fra ip -d link show wg0)"
 succeeds "down does not touch it" weft fra down
 succeeds "it is still there" enter fra ip link show wg0
 enter fra ip link del wg0
@@ -103,6 +103,6 @@ for order in "corp lab" "lab corp"; do
     for host in fra ana; do succeeds "$host: down $second" weft $host down; done
     topology=${!first}
     succeeds "fra: down $first" weft fra down
-    same "nothing is left" "" "$(enter fra ip route show table all proto 119 | grep -v dummy0)"
+    same "nothing is left" "" "$(enter fra ip route show table all proto 119 | grep -v other0)"
 done
 done_testing

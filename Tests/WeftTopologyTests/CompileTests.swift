@@ -15,8 +15,9 @@ private struct Mesher {
     var links: [PairLink] = []
     var connect: Connect = .full
 
-    mutating func add(_ name: String, endpoint: Bool = false, hub: Bool = false, _ change: (inout Node) -> Void = { _ in })
-    {
+    mutating func add(
+        _ name: String, endpoint: Bool = false, hub: Bool = false, _ change: (inout Node) -> Void = { _ in }
+    ) {
         let number = UInt32(nodes.count + 1)
         var node = Node(
             place: nowhere, name: name,
@@ -42,7 +43,9 @@ private struct Mesher {
 private let start = UnixTime(seconds: 1_800_000_000)
 
 extension Topology {
-    fileprivate func state(of name: String, facts: HostFacts = HostFacts(), at time: UnixTime = start) throws -> HostState {
+    fileprivate func state(of name: String, facts: HostFacts = HostFacts(), at time: UnixTime = start) throws
+        -> HostState
+    {
         let found = try #require(self.index(ofNode: name))
         return compile(for: found, facts: facts, at: time).desired.state
     }

@@ -26,7 +26,9 @@ package func randomDesiredState(_ random: inout SeededGenerator, mesh: MeshIdent
     let mtu: UInt32 = random.chance(20) ? 1380 : 1420
     let six = IPAddress(v6: 0xFD80_0000_0000_0000, 1)
     if random.chance(50) { addresses.append(InterfaceAddress(host: six)) }
-    var pool = (0..<24).map { IPPrefix(IPAddress(v4: 0x0A51_0000 + UInt32($0) << 8), length: random.chance(50) ? 24 : 32) }
+    var pool = (0..<24).map {
+        IPPrefix(IPAddress(v4: 0x0A51_0000 + UInt32($0) << 8), length: random.chance(50) ? 24 : 32)
+    }
     pool += (0..<6).map { IPPrefix(IPAddress(v6: 0xFD81_0000_0000_0000 + UInt64($0) << 32, 0), length: 96) }
     pool.shuffle(using: &random)
     var peers: [Peer] = []
@@ -41,7 +43,8 @@ package func randomDesiredState(_ random: inout SeededGenerator, mesh: MeshIdent
                 persistentKeepalive: random.chance(50) ? 25 : 0,
                 allowedIPs: PrefixList(prefixes),
                 endpoint: random.chance(60)
-                    ? SocketAddress(IPAddress(v4: 0xC000_0200 + UInt32(number)), port: 51_820 + UInt16(random.next() % 2))
+                    ? SocketAddress(
+                        IPAddress(v4: 0xC000_0200 + UInt32(number)), port: 51_820 + UInt16(random.next() % 2))
                     : nil))
     }
     var routes: [Route] = []
