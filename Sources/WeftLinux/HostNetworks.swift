@@ -15,8 +15,8 @@ package func connectedNetworks(isExcluded: (String) -> Bool) -> [HostFacts.Conne
     while let current = unsafe entry {
         unsafe entry = current.pointee.ifa_next
         let name = unsafe String(cString: current.pointee.ifa_name)
-        let flags = unsafe Int32(bitPattern: current.pointee.ifa_flags)
-        guard flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0, !isExcluded(name),
+        let flags = unsafe current.pointee.ifa_flags
+        guard flags & interfaceFlag(IFF_UP) != 0, flags & interfaceFlag(IFF_LOOPBACK) == 0, !isExcluded(name),
             let address = unsafe ipAddress(current.pointee.ifa_addr), !address.isLinkLocal,
             let mask = unsafe ipAddress(current.pointee.ifa_netmask)
         else { continue }

@@ -122,7 +122,7 @@ struct Links {
     }
 
     func setUp(_ link: LiveLink) throws(DataplaneError) {
-        let up = UInt32(IFF_UP.rawValue)
+        let up = interfaceFlag(IFF_UP)
         try change(link.index, Request(.raiseLink, "bring up \(link.name)")) { encoder in
             encoder.putLinkHeader(index: link.index, flags: up, change: up)
         }
@@ -192,7 +192,7 @@ struct LinkReading: MessageConsumer {
         guard let index = message.payload.load(at: 4, as: UInt32.self),
             let flags = message.payload.load(at: 8, as: UInt32.self)
         else { return false }
-        var link = LiveLink(index: index, isUp: flags & UInt32(IFF_UP.rawValue) != 0)
+        var link = LiveLink(index: index, isUp: flags & interfaceFlag(IFF_UP) != 0)
         var attributes = Attributes(message.payload, from: MemoryLayout<ifinfomsg>.size)
         while attributes.next() {
             switch Int(attributes.type) {
