@@ -10,6 +10,7 @@
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/memfd.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
@@ -18,7 +19,11 @@
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
 
-// <sched.h> shows this with _GNU_SOURCE only, which a module cannot define after the fact. For tests in namespaces.
-int unshare(int flags);
+// glibc declares these with _GNU_SOURCE only, which a module cannot define after the fact.
+// (<spawn.h> would bring <net/if.h>, which hides the kernel's own flags of links: hence the void pointers.)
+int memfd_create(const char *name, unsigned int flags);
+int posix_spawn_file_actions_addchdir_np(void *actions, const char *path);
+int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);
+int unshare(int flags); // for tests in namespaces
 
 #endif

@@ -1,10 +1,225 @@
-// A host without kernel WireGuard.
+// Starts, knows and ends the programs behind user-space WireGuard devices.
+
+internal import Glibc
+internal import Netlink
 package import WeftKeys
 package import WeftPlan
+
+/// User-space WireGuard as wg-quick falls back to it: wireguard-go, boringtun-cli, or what
+/// WG_QUICK_USERSPACE_IMPLEMENTATION names.
 package struct UserspacePrograms: UserspaceDevices {
-    package init(_ state: StateFolder, secrets: @escaping () throws(DataplaneError) -> SecretArena, environment: [String: String]) {}
-    package mutating func start(interface: String) throws(DataplaneError) { throw DataplaneError(.noWireGuard, "none") }
-    package func isOurs(interface: String) -> Bool { false }
-    package func control(interface: String) -> any WireGuardControl { fatalError() }
-    package mutating func stop(interface: String) throws(DataplaneError) {}
+    private let state: StateFolder
+    private let secrets: () throws(DataplaneError) -> SecretArena
+    private let environment: [String: String]
+    private let runFolders: [String]
+    private let tun: String
+    private let patience: Duration
+    private let processes = MarkedProcesses()
+
+    /// - Parameters:
+    ///   - secrets: where operations' tags are looked up.
+    ///   - environment: PATH and WG_QUICK_USERSPACE_IMPLEMENTATION are read from it.
+    ///   - runFolders: where programs put their sockets.
+    ///   - patience: how long a program may take to start, to answer and to end.
+    package init(
+        _ state: StateFolder, secrets: @escaping () throws(DataplaneError) -> SecretArena = noSecrets,
+        environment: [String: String],
+        runFolders: [String] = ["/run/wireguard", "/var/run/wireguard"], tun: String = "/dev/net/tun",
+        patience: Duration = .seconds(20)
+    ) {
+        self.state = state
+        self.secrets = secrets
+        self.environment = environment
+        self.runFolders = runFolders
+        self.tun = tun
+        self.patience = patience
+    }
+
+    package func control(interface: String) -> any WireGuardControl {
+        UserspaceControl(interface: interface, sockets: sockets(interface), secrets: secrets, patience: patience)
+    }
+
+    package func isOurs(interface: String) -> Bool {
+        guard let token = try? state.programToken(of: interface) else { return false }
+        return processes.find(token).contains { processes.holds(interface, $0) }
+    }
+
+    package mutating func start(interface: String) throws(DataplaneError) {
+        let operation = "start a program for \(interface)"
+        try requireTun(operation)
+        let program = try findImplementation(operation)
+        if let token = try state.programToken(of: interface), !processes.find(token).isEmpty {
+            // An earlier run was ended between starting it and going on.
+            try waitForAnswer(interface, token, of: nil, operation)
+            return
+        }
+        try requireFreeName(interface, operation)
+        let token = Self.randomToken()
+        try state.store(programToken: token, of: interface)
+        do throws(DataplaneError) {
+            try run(program, interface, token, operation)
+        } catch {
+            // Nothing is left behind, whatever the program did before it failed.
+            if processes.end(token, patience: .seconds(2)) {
+                removeStaleSockets(interface)
+                try? state.store(programToken: nil, of: interface)
+            }
+            throw error
+        }
+    }
+
+    package mutating func stop(interface: String) throws(DataplaneError) {
+        guard let token = try state.programToken(of: interface) else { return }
+        if !processes.waitForEnd(token, min(patience, .seconds(5))) {
+            guard processes.end(token, patience: .seconds(2)) else {
+                let list = processes.find(token).map(String.init).joined(separator: ", ")
+                throw DataplaneError(
+                    .other, "process \(list) does not end", operation: "end the program of \(interface)")
+            }
+        }
+        removeStaleSockets(interface)
+        try state.store(programToken: nil, of: interface)
+    }
+
+    private func run(
+        _ program: String, _ interface: String, _ token: String, _ operation: String
+    ) throws(DataplaneError) {
+        var variables = [MarkedProcesses.variable: token]
+        variables["PATH"] = environment["PATH"]
+        // Old versions of wireguard-go refuse to run on Linux without it.
+        variables["WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD"] = "1"
+        // boringtun otherwise looks for the user who logged in, and a service has none.
+        variables["WG_SUDO"] = "1"
+        let started: StartedProgram
+        do throws(Errno) {
+            started = try StartedProgram.start(program, [interface], environment: variables)
+        } catch {
+            throw DataplaneError(
+                .noWireGuard, "\(program) cannot be started: \(error)", errno: error.rawValue, operation: operation)
+        }
+        try waitForAnswer(interface, token, of: started, operation)
+    }
+
+    /// Waits until the interface is there and its socket answers.
+    private func waitForAnswer(
+        _ interface: String, _ token: String, of started: StartedProgram?, _ operation: String
+    ) throws(DataplaneError) {
+        let deadline = ContinuousClock.now + patience
+        var launcherHasEnded = false
+        var control = UserspaceControl(interface: interface, sockets: sockets(interface), patience: .seconds(2))
+        while ContinuousClock.now < deadline {
+            if !launcherHasEnded, let status = started?.exitStatus() {
+                if status != 0 { throw startFailure(started?.lastLine() ?? "", status, interface, operation) }
+                launcherHasEnded = true
+            }
+            if unsafe if_nametoindex(interface) != 0, (try? control.read()) != nil {
+                let marked = processes.find(token)
+                if marked.contains(where: { processes.holds(interface, $0) }) { return }
+                if marked.isEmpty { throw obstruction(interface, operation) }
+            } else if launcherHasEnded, processes.find(token).isEmpty {
+                throw startFailure(started?.lastLine() ?? "", 0, interface, operation)
+            }
+            usleep(5_000)
+        }
+        throw DataplaneError(
+            .other, "it does not answer on \(sockets(interface)[0]) after \(patience.components.seconds) s",
+            operation: operation)
+    }
+
+    private func startFailure(
+        _ line: String, _ status: Int32, _ interface: String, _ operation: String
+    ) -> DataplaneError {
+        if line.contains("busy") || line.contains("in use") { return obstruction(interface, operation) }
+        let said = line.isEmpty ? "it ended with status \(status)" : "it said: \(line)"
+        let isRefused = line.contains("operation not permitted") || line.contains("permission denied")
+        return DataplaneError(
+            isRefused ? .notPermitted : .noWireGuard, said + (isRefused ? "; it needs CAP_NET_ADMIN" : ""),
+            operation: operation)
+    }
+
+    private func requireTun(_ operation: String) throws(DataplaneError) {
+        do throws(Errno) {
+            _ = try FileDescriptor.open(tun, O_RDWR)
+        } catch {
+            let remedy =
+                switch error.rawValue {
+                case ENOENT, ENODEV, ENXIO:
+                    "load the kernel module `tun` (modprobe tun), or give this container the device "
+                        + "(docker run --device /dev/net/tun)"
+                case EACCES, EPERM: "run this as root, and let this container use the device"
+                default: "see what is wrong with it"
+                }
+            throw DataplaneError(
+                .noWireGuard,
+                "this kernel has no WireGuard, and \(tun), which programs in its place need, cannot be opened "
+                    + "(\(error)): \(remedy)", errno: error.rawValue, operation: operation)
+        }
+    }
+
+    private func findImplementation(_ operation: String) throws(DataplaneError) -> String {
+        let path = environment["PATH"]
+        if let named = environment["WG_QUICK_USERSPACE_IMPLEMENTATION"], !named.isEmpty {
+            if let found = findProgram(named, path: path) { return found }
+            throw DataplaneError(
+                .noWireGuard,
+                "WG_QUICK_USERSPACE_IMPLEMENTATION names \"\(named)\", which is no program here: correct it "
+                    + "or unset it", operation: operation)
+        }
+        for name in ["wireguard-go", "boringtun-cli"] {
+            if let found = findProgram(name, path: path) { return found }
+        }
+        throw DataplaneError(
+            .noWireGuard,
+            "this kernel has no WireGuard, and there is no program in its place: load the kernel module `wireguard` "
+                + "(Linux 5.6 and newer have it), or install the package wireguard-go", operation: operation)
+    }
+
+    /// The name must be free: the device's, and the socket's, which all network namespaces share that see one /run.
+    private func requireFreeName(_ interface: String, _ operation: String) throws(DataplaneError) {
+        if unsafe if_nametoindex(interface) != 0 { throw obstruction(interface, operation) }
+        for path in sockets(interface) {
+            do throws(UserspaceSocketError) {
+                _ = try UserspaceSocket.connect(to: [path], patience: .seconds(1))
+                throw UserspaceSocketError.silent
+            } catch {
+                if error == .nobody { continue }
+                throw DataplaneError(
+                    .obstructed,
+                    "another program answers on \(path): end it, or give the mesh another `interface`. If it serves another "
+                        + "network namespace, give this one a /run/wireguard of its own (a private mount)",
+                    operation: operation)
+            }
+        }
+        removeStaleSockets(interface)
+    }
+
+    private func obstruction(_ interface: String, _ operation: String) -> DataplaneError {
+        let holder = processes.holder(of: interface).map { " (held by \($0.name), process \($0.process))" } ?? ""
+        return DataplaneError(
+            .obstructed,
+            "there is an interface \(interface) already that weft did not make\(holder): remove it, or give the mesh "
+                + "another `interface`", operation: operation)
+    }
+
+    /// Removes sockets on which nobody listens: a program that was killed leaves its own.
+    private func removeStaleSockets(_ interface: String) {
+        for path in sockets(interface) {
+            do throws(UserspaceSocketError) {
+                _ = try UserspaceSocket.connect(to: [path], patience: .zero)
+            } catch {
+                if error == .nobody { _ = unsafe unlink(path) }
+            }
+        }
+    }
+
+    private func sockets(_ interface: String) -> [String] { runFolders.map { "\($0)/\(interface).sock" } }
+
+    private static func randomToken() -> String {
+        var digits = ""
+        for _ in 0..<2 {
+            let text = String(UInt64.random(in: .min ... .max), radix: 16)
+            digits += String(repeating: "0", count: 16 - text.count) + text
+        }
+        return digits
+    }
 }
