@@ -89,7 +89,7 @@ func planPeers(
         }
         change.removed.removeAll { takers[$0] != nil }
         if change.isEmpty, change.moved.isEmpty { continue }
-        let (effect, scope) = sessionEffect(of: change)
+        let (effect, scope) = sessionEffect(of: change, cutOff: cutOff(by: change, desired: desired))
         operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
     }
     operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
@@ -129,13 +129,27 @@ private func addEndpoints(
     }
 }
 
-private func sessionEffect(of change: PeerChange) -> (SessionEffect, String) {
+/// Of the allowed IPs that a change removes, those that lead elsewhere or nowhere afterwards: not those inside a prefix
+/// that the same peer keeps or gets, because that one is there before they go.
+private func cutOff(by change: PeerChange, desired: [Peer]) -> [IPPrefix] {
+    if change.removed.isEmpty { return [] }
+    var owners: [IPPrefix: PublicKey] = [:]
+    for peer in desired { for prefix in peer.allowedIPs { owners[prefix] = peer.publicKey } }
+    return change.removed.filter { prefix in
+        // The longest prefix around it decides.
+        for length in stride(from: Int(prefix.length) - 1, through: 0, by: -1) {
+            if let owner = owners[IPPrefix(prefix.address, length: length)] { return owner != change.publicKey }
+        }
+        return true
+    }
+}
+
+private func sessionEffect(of change: PeerChange, cutOff: [IPPrefix]) -> (SessionEffect, String) {
     if change.presharedKey != nil {
         return (.rehandshake, "traffic ends after 3 minutes unless the peer has the same preshared key")
     }
-    if !change.removed.isEmpty {
-        let count = change.removed.count
-        return (.outage, count == 1 ? "\(change.removed[0]) only" : "\(count) removed allowed IPs only")
+    if !cutOff.isEmpty {
+        return (.outage, cutOff.count == 1 ? "\(cutOff[0]) only" : "\(cutOff.count) removed allowed IPs only")
     }
     return (.hitless, "")
 }

@@ -324,6 +324,16 @@ extension Host {
         #expect(operations.allSatisfy { $0.effect == .hitless })
     }
 
+    @Test func aPrefixThatGrowsCutsNothingOff() throws {
+        let before = [try peer(1, ["10.1.0.0/24"]), try peer(2, ["10.2.0.0/16"])]
+        let grown = [try peer(1, ["10.1.0.0/22"]), try peer(2, ["10.2.0.0/16"])]
+        #expect(plan(from: before, to: grown).operations.map(\.effect) == [.hitless])
+        // Around it, but another peer's prefix is nearer.
+        let stolen = [try peer(1, ["10.0.0.0/8"]), try peer(2, ["10.1.0.0/16", "10.2.0.0/16"])]
+        let effects = plan(from: before, to: stolen).operations.map(\.effect)
+        #expect(effects.sorted() == [.hitless, .outage])
+    }
+
     @Test func removalsComeLast() throws {
         let before = [try peer(1, ["10.1.0.0/16"]), try peer(2, [])]
         let after = [try peer(2, [], keepalive: 25), try peer(3, ["10.1.0.0/16"])]
