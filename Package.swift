@@ -108,5 +108,6 @@ let package = Package(
             dependencies: ["WeftDiagnostics", "WeftModel", "WeftRender", "WeftTopology", "YAML"],
             exclude: ["Fixtures"],
             swiftSettings: settings),
+        .testTarget(name: "YAMLTests", dependencies: ["WeftDiagnostics", "YAML"], swiftSettings: settings),
     ]
 )

@@ -81,18 +81,35 @@ extension PublicKey {
     /// Parses 44 characters of canonical base64 (RFC 4648, with padding), as `wg` prints keys.
     package init(base64 text: Span<UInt8>) throws(KeyTextError) {
         guard text.count == 44 else { throw .wrongLength(text.count) }
+        // Ten characters fill 60 bits; what does not fit into a word any more goes on into the next.
         var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-        var index = 0
-        while index < 43 {
-            guard let value = base64Value(text[index]) else { throw .badCharacter(at: index) }
+        var bits: UInt64 = 0
+        var count: UInt64 = 0
+        var word = 0
+        let values = base64Values
+        for index in 0..<43 {
+            let value = UInt64(values[Int(text[index])])
+            guard value < 64 else { throw .badCharacter(at: index) }
             // The last character of 43 carries four bits of the key and two that must be zero.
-            if index == 42 {
-                guard value & 3 == 0 else { throw .notCanonical }
-                Self.shift(&words, by: 4, adding: UInt64(value >> 2))
-            } else {
-                Self.shift(&words, by: 6, adding: UInt64(value))
+            if index == 42, value & 3 != 0 { throw .notCanonical }
+            let width: UInt64 = index == 42 ? 4 : 6
+            let field = index == 42 ? value >> 2 : value
+            if count + width < 64 {
+                bits = bits << width | field
+                count += width
+                continue
             }
-            index += 1
+            let rest = count + width - 64
+            let full = bits << (width - rest) | field >> rest
+            switch word {
+            case 0: words.0 = full
+            case 1: words.1 = full
+            case 2: words.2 = full
+            default: words.3 = full
+            }
+            word += 1
+            bits = field & (1 << rest - 1)
+            count = rest
         }
         guard text[43] == UInt8(ascii: "=") else { throw .badCharacter(at: 43) }
         self.init(bigEndianWords: words.0, words.1, words.2, words.3)
@@ -102,14 +119,6 @@ extension PublicKey {
     package init?(_ text: some StringProtocol) {
         let string = String(text)
         do throws(KeyTextError) { try self.init(base64: string.utf8Span.span) } catch { return nil }
-    }
-
-    private static func shift(_ words: inout (UInt64, UInt64, UInt64, UInt64), by count: UInt64, adding bits: UInt64) {
-        let rest = 64 - count
-        words = (
-            words.0 << count | words.1 >> rest, words.1 << count | words.2 >> rest,
-            words.2 << count | words.3 >> rest, words.3 << count | bits
-        )
     }
 
     /// The 44 characters that `wg` prints.
@@ -135,16 +144,12 @@ extension PublicKey: CustomStringConvertible {
     package var description: String { base64 }
 }
 
-private func base64Value(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte - UInt8(ascii: "A")
-    case UInt8(ascii: "a")...UInt8(ascii: "z"): byte - UInt8(ascii: "a") + 26
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0") + 52
-    case UInt8(ascii: "+"): 62
-    case UInt8(ascii: "/"): 63
-    default: nil
-    }
-}
+/// What each byte is worth in base64; 255 for all outside of its alphabet.
+private let base64Values: [UInt8] = {
+    var values = [UInt8](repeating: 255, count: 256)
+    for value: UInt8 in 0..<64 { values[Int(base64Character(value))] = value }
+    return values
+}()
 
 private func base64Character(_ value: UInt8) -> UInt8 {
     switch value {

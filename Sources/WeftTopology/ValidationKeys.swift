@@ -85,12 +85,15 @@ extension Validator {
     /// Why no host can have a public key; nil for all others.
     private func weakness(_ key: PublicKey) -> String? {
         if key.isZero { return "is all zero" }
-        let bytes = key.bytes
-        if bytes[31] & 0x80 != 0 { return "has its last bit set, which no public key has: a character was mistyped" }
-        if smallOrderPoints.contains(key.base64) {
+        // The key's last byte is the lowest of its last word.
+        if key.word3 & 0x80 != 0 {
+            return "has its last bit set, which no public key has: a character was mistyped"
+        }
+        if smallOrderPoints.contains(where: { $0 == key }) {
             return "is a point of small order: anybody could compute the session's keys"
         }
-        if bytes[31] == 0x7F, bytes[1...30].allSatisfy({ $0 == 0xFF }), bytes[0] >= 0xED {
+        if key.word3 == 0xFFFF_FFFF_FFFF_FF7F, key.word2 == .max, key.word1 == .max, key.word0 >= 0xEDFF_FFFF_FFFF_FFFF
+        {
             return "is not below the field's prime, as each public key is"
         }
         return nil
@@ -98,9 +101,8 @@ extension Validator {
 }
 
 /// The points of Curve25519 whose order is small, besides zero (RFC 7748, section 6.1).
-private let smallOrderPoints: Set<String> = [
+private let smallOrderPoints: [PublicKey] = [
     "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "4Ot6fDtBuK4WVuP68Z/EatoJjeucMrH9hmIFFl9JuAA=",
     "X5yVvKNQjCSx0LFVnIPvWwREXMRYHI6G2CJO3dCfEVc=", "7P///////////////////////////////////////38=",
-    "7f///////////////////////////////////////38=",
-    "7v///////////////////////////////////////38=",
-]
+    "7f///////////////////////////////////////38=", "7v///////////////////////////////////////38=",
+].compactMap { PublicKey($0) }

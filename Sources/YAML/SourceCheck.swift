@@ -85,22 +85,14 @@ struct SourceCheck {
         }
     }
 
+    /// Notes a tab before anything else on a line. Before a comment, or alone, libyaml refuses most of them too, in words
+    /// about something else.
     private mutating func checkIndentation(_ span: Span<UInt8>, from start: Int, line: UInt32) {
         var index = start
-        var tab: Int?
-        while index < span.count {
-            switch span[index] {
-            case UInt8(ascii: " "): break
-            case UInt8(ascii: "\t"): tab = tab ?? index
-            case UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: "#"): return
-            default:
-                guard let tab else { return }
-                tabLines += 1
-                if firstTab == nil { firstTab = position(line, UInt32(tab - start + 1), width: 1) }
-                return
-            }
-            index += 1
-        }
+        while index < span.count, span[index] == UInt8(ascii: " ") { index += 1 }
+        guard index < span.count, span[index] == UInt8(ascii: "\t") else { return }
+        tabLines += 1
+        if firstTab == nil { firstTab = position(line, UInt32(index - start + 1), width: 1) }
     }
 
     private mutating func report(_ name: String, _ scalar: UInt32, _ place: SourceRange) {

@@ -28,6 +28,15 @@ struct SyntaxFailure {
                     fixIts: [Diagnostic.FixIt("write \"\(found.text)\"", replace: place, with: "\"\(found.text)\"")])
             }
         }
+        // Before a comment, too, libyaml takes a tab for a value.
+        let text = lines.text(place.line)
+        if problem.contains("cannot start any token"), text.indices.contains(Int(place.column) - 1),
+            text[Int(place.column) - 1] == "\t"
+        {
+            return Diagnostic(
+                "yaml.tab", "a tab where YAML allows only spaces", at: range(place),
+                notes: [Diagnostic.Note("`expand -t 2 FILE` turns tabs into spaces")])
+        }
         if let found = lines.wgQuickLine() {
             let place = range(SourcePosition(line: found.line, column: UInt32(found.column)), width: found.width)
             return Diagnostic(
