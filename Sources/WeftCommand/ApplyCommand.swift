@@ -23,6 +23,8 @@ struct ApplyCommand: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
 
+    func validate() throws { try output.refuseQuestions(yes: yes) }
+
     func run() throws {
         try reportingFailures {
             ProcessHardening.apply()

@@ -24,6 +24,8 @@ struct DownCommand: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
 
+    func validate() throws { try output.refuseQuestions(yes: yes) }
+
     func run() throws {
         try reportingFailures {
             ProcessHardening.apply()

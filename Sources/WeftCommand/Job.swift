@@ -99,7 +99,9 @@ struct Job {
             throw Failure("the host could not be read again after the changes: \(error.description)")
         }
         if !report.isConverged, let remaining = report.remaining {
-            if output.format == .text, !remaining.isEmpty || !remaining.obstacles.isEmpty {
+            // Where nothing could be done, what remains is the plan above.
+            let isNews = remaining.operations != report.plan.operations || remaining.foreign != report.plan.foreign
+            if output.format == .text, isNews, !remaining.isEmpty || !remaining.obstacles.isEmpty {
                 terminal.write("What remains:", to: .error)
                 terminal.write(
                     PlanText(remaining, labels: labels, options: output.text(.error)).text, terminator: "", to: .error)

@@ -43,6 +43,11 @@ struct OutputOptions: ParsableArguments {
     @Flag(help: "Write long lists out.")
     var full = false
 
+    /// A document is for programs, and they answer no questions.
+    func refuseQuestions(yes: Bool) throws {
+        if format == .json, !yes { throw ValidationError("--format json shows no plan to agree to: add --yes") }
+    }
+
     /// For what goes to a stream: in colour only on a terminal.
     func text(_ stream: Terminal.Stream = .output) -> TextOptions {
         TextOptions(

@@ -44,7 +44,8 @@ struct ShowCommand: ParsableCommand {
             let compilation = loaded.topology.compile(for: index, facts: HostFacts(), at: Machine.clock())
             let decisions = HostDecisions(
                 mtu: loaded.topology.nodes[index].mtu == nil,
-                presharedKeys: loaded.topology.mesh.presharedKeys == .directory)
+                presharedKeys: loaded.topology.mesh.presharedKeys == .directory,
+                routerAdvertisements: true)
             let document = StateDocument(compilation.desired, decidedOnHost: decisions)
             switch output.format {
             case .json: Terminal.standard.write(try encodeJSON(document))
