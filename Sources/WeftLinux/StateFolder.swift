@@ -28,6 +28,7 @@ package final class StateFolder {
 
     /// The folder of this network namespace.
     package let path: String
+    private let root: String
     package let namespace: String
     let bootID: String
     /// What was found that could not be used.
@@ -39,6 +40,7 @@ package final class StateFolder {
         path: String = StateFolder.defaultPath, namespace: String = NetworkNamespace.currentName(),
         bootID: String = NetworkNamespace.bootID()
     ) {
+        root = path
         self.path = "\(path)/\(namespace)"
         self.namespace = namespace
         self.bootID = bootID
@@ -124,7 +126,7 @@ extension StateFolder {
     func update<Record: StateRecord>(
         _ type: Record.Type, _ path: String, _ change: (inout Record) -> Void
     ) throws(DataplaneError) {
-        do throws(Errno) { try makeFolder(self.path) } catch { throw .file(error, "make", self.path) }
+        try makeOwnFolder()
         try locked(path) { () throws(DataplaneError) in
             let old = try read(type, path)
             var new = old
@@ -132,6 +134,32 @@ extension StateFolder {
             if new == old { return }
             try keepAside(path)
             do throws(Errno) { try replaceFile(path, with: new.json()) } catch { throw .file(error, "write", path) }
+        }
+    }
+
+    private func makeOwnFolder() throws(DataplaneError) {
+        if access(path) != nil { return }
+        do throws(Errno) { try makeFolder(path) } catch { throw .file(error, "make", path) }
+        dropNamespacesOfOtherBoots()
+    }
+
+    /// Numbers of network namespaces mean nothing after a reboot, and their folders would pile up. What cannot be read, or
+    /// is somebody else's, stays. That this fails is no failure: nothing depends on it.
+    private func dropNamespacesOfOtherBoots() {
+        for name in SmallFile.names(in: root) where name.hasPrefix("netns-") && name != namespace {
+            let folder = "\(root)/\(name)"
+            let files = SmallFile.names(in: folder)
+            let isOld = files.allSatisfy { file in
+                if file.hasSuffix(".lock") || file.hasSuffix(".tmp") { return true }
+                guard file.hasSuffix(".json"), let bytes = try? readFile("\(folder)/\(file)", limit: Self.sizeLimit),
+                    let boot = recordedBoot(json: bytes)
+                else { return false }
+                return boot != bootID
+            }
+            // One with locks alone may be of a run that has just begun.
+            guard isOld, files.contains(where: { $0.hasSuffix(".json") }) else { continue }
+            for file in files { _ = unsafe unlink("\(folder)/\(file)") }
+            _ = unsafe rmdir(folder)
         }
     }
 
@@ -166,7 +194,7 @@ extension StateFolder {
     ///
     /// - Throws: `.file` that names the process which holds it after `timeout`.
     package func lock(_ interface: String, timeout: Duration = .seconds(30)) throws(DataplaneError) -> FileLock {
-        do throws(Errno) { try makeFolder(path) } catch { throw .file(error, "make", path) }
+        try makeOwnFolder()
         return try FileLock.acquire("\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)")
     }
 }

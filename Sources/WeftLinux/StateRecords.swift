@@ -62,6 +62,15 @@ private struct RecordVersion: Decodable {
     var version: Int
 }
 
+private struct RecordBoot: Decodable {
+    var bootID: String
+}
+
+/// The boot in which a record of any kind was written; nil where that cannot be told.
+func recordedBoot(json bytes: [UInt8]) -> String? {
+    try? JSONDecoder().decode(RecordBoot.self, from: Data(bytes)).bootID
+}
+
 extension StateRecord {
     init(json bytes: [UInt8]) throws(StateRecordError) {
         let data = Data(bytes)

@@ -145,10 +145,13 @@ package struct UserspaceControl: WireGuardControl {
                 .obstructed, "user \(user) listens on its socket, and is not to get any key: end that program",
                 operation: text)
         case .socket(.silent):
+            let holder = MarkedProcesses().holder(of: interface)
+            let program = holder.map { " (\($0.name), process \($0.process))" } ?? ""
+            let remedy = holder.map { "end it (kill -9 \($0.process)) and apply again" } ?? "end it and apply again"
             return DataplaneError(
                 .other,
-                "the program behind this interface has not answered for \(patience.components.seconds) s: end it and "
-                    + "apply again", operation: text)
+                "the program behind this interface\(program) has not answered for \(patience.components.seconds) s: "
+                    + remedy, operation: text)
         case .socket(.closed):
             return DataplaneError(
                 .gone, "the program behind this interface ended the connection: apply again", operation: text)

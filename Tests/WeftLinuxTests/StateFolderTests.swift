@@ -175,6 +175,22 @@ import WeftPlan
         _ = try folder().lock("wg0", timeout: .seconds(5))
     }
 
+    @Test func foldersOfNamespacesOfOtherBootsAreDropped() throws {
+        try folder("netns-1").store(memory(), of: "wg0")
+        try folder("host").store(memory(), of: "wg0")
+        try folder("netns-3").store(memory(), of: "wg0")
+        temporary.write("damaged", to: "state/netns-3/wg1.json")
+        #expect(access("\(temporary.path)/state/netns-1", F_OK) == 0)
+        try folder("netns-2", boot: "b").store(memory(), of: "wg0")
+        // The first write of another boot drops what only that boot could have read.
+        try folder("netns-4", boot: "b").store(memory(), of: "wg0")
+        func isThere(_ name: String) -> Bool { access("\(temporary.path)/state/\(name)", F_OK) == 0 }
+        #expect(!isThere("netns-1"))
+        #expect(isThere("netns-2/wg0.json"))
+        #expect(isThere("host/wg0.json"))
+        #expect(isThere("netns-3/wg1.json") && isThere("netns-3/wg0.json"))
+    }
+
     @Test func thisNamespaceHasAName() {
         let name = NetworkNamespace.currentName()
         #expect(name == "host" || name.hasPrefix("netns-"))

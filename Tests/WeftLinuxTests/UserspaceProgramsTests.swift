@@ -187,6 +187,70 @@ struct UserspaceProgramsTests {
         }
     }
 
+    @Test func nothingIsStartedThatCannotBeRemembered() async {
+        await #expect(processExitsWith: .success) {
+            let bed = Bed()
+            close(open("/run/state", O_WRONLY | O_CREAT, 0o600))
+            var programs = bed.programs()
+            check(failure { () throws(DataplaneError) in try programs.start(interface: "wg0") }?.code == .file)
+            check(if_nametoindex("wg0") == 0)
+        }
+    }
+
+    @Test func aProgramThatHangsIsNamed() async {
+        await #expect(processExitsWith: .success) {
+            let bed = Bed()
+            var programs = bed.programs()
+            try programs.start(interface: "wg0")
+            let process = MarkedProcesses().find(try bed.state.programToken(of: "wg0") ?? "").first ?? 0
+            kill(process, SIGSTOP)
+            var control = UserspaceControl(
+                interface: "wg0", sockets: ["/run/wireguard/wg0.sock"], patience: .milliseconds(100))
+            let found = failure { () throws(DataplaneError) in _ = try control.read() }
+            check(found?.message.contains("(wireguard-go, process \(process))") ?? false)
+            check(found?.message.contains("kill -9 \(process)") ?? false)
+            // Once its link is gone, it is ended although it hangs.
+            kill(process, SIGCONT)
+            bash("ip link set wg0 down")
+            kill(process, SIGSTOP)
+            try programs.stop(interface: "wg0")
+            check(kill(process, 0) != 0 || bash("cat /proc/\(process)/stat").contains(" Z "))
+        }
+    }
+
+    @Test func manyPeersAndManyAllowedIPsAreReadBackEqual() async {
+        await #expect(processExitsWith: .success) {
+            let bed = Bed()
+            var programs = bed.programs()
+            try programs.start(interface: "wg0")
+            var control = programs.control(interface: "wg0")
+            let preshared = bed.arena.insert([UInt8](repeating: 1, count: 32).span)
+            let count: UInt64 = getenv("WEFT_NIGHTLY") == nil ? 1_000 : 10_000
+            var peers = (1...count).map { number in
+                Peer(
+                    publicKey: PublicKey(bigEndianWords: number, number &* 0x9E37_79B9_7F4A_7C15, 3, 4),
+                    presharedKey: number.isMultiple(of: 2) ? .tag(preshared) : .none,
+                    persistentKeepalive: UInt16(number % 60),
+                    allowedIPs: [IPPrefix(host: IPAddress(v4: 10 << 24 | UInt32(number)))],
+                    endpoint: SocketAddress(IPAddress(v4: 0x7f00_0001), port: UInt16(number)))
+            }
+            peers[7].allowedIPs = PrefixList(
+                (0..<3_000 as Range<UInt32>).map { IPPrefix(host: IPAddress(v4: 11 << 24 | $0)) }
+                    + (0..<3_000 as Range<UInt64>).map { IPPrefix(host: IPAddress(v6: 0xfd << 56, $0)) })
+            for start in stride(from: 0, to: peers.count, by: 500) {
+                let batch = peers[start..<min(peers.count, start + 500)]
+                check(control.perform(batch.map { .add($0) }).allSatisfy { $0 == .done })
+            }
+            check(try control.read().peers == peers)
+            // All of them go at once, and quickly.
+            let start = ContinuousClock.now
+            try control.removeAllPeers()
+            bash("ip link delete wg0")
+            try programs.stop(interface: "wg0")
+            check(ContinuousClock.now - start < .seconds(count == 1_000 ? 2 : 10))
+        }
+    }
+
     @Test func aBusyPortIsNamed() async {
         await #expect(processExitsWith: .success) {
             let bed = Bed()
