@@ -73,6 +73,11 @@ let package = Package(
             name: "weft",
             dependencies: ["WeftCommand", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: settings),
+        .executableTarget(
+            name: "weft-bench",
+            dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile"],
+            path: "Tests/Benchmarks/weft-bench",
+            swiftSettings: settings),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"], swiftSettings: settings),
         .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
         .testTarget(
