@@ -63,13 +63,13 @@ package final class Buffer {
 
 extension RawSpan {
     /// Loads an integer in host order; `offset + size` must lie within the span.
-    @inlinable
+    @inlinable @inline(__always)
     func uncheckedLoad<Value: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: Value.Type) -> Value {
         unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: type)
     }
 
     /// The bytes from `start` to before `end`, which must both lie within the span, in order.
-    @inlinable
+    @inlinable @inline(__always)
     @_lifetime(copy self)
     func uncheckedSlice(_ start: Int, _ end: Int) -> RawSpan {
         unsafe extracting(unchecked: Range(uncheckedBounds: (start, end)))

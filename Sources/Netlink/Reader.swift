@@ -1,6 +1,6 @@
 // Reads answers in place: cursors over a datagram, its messages, and their attributes.
 
-import CLinux
+public import CLinux
 
 /// One message of a datagram. It cannot outlive the buffer it lies in.
 package struct Message: ~Escapable {
@@ -67,6 +67,9 @@ package struct Messages: ~Escapable {
 /// A cursor over attributes. Reading never throws: what is shorter than it must be reads as zero, and `isMalformed` is
 /// asked once at the end.
 ///
+/// Public, because only what is public is inlined across modules (package declarations are not, in Swift 6.3), and a
+/// pass reads some two hundred thousand attributes.
+///
 ///     while attributes.next() {
 ///         switch attributes.type {
 ///         case IFLA_MTU: mtu = attributes.uint32()
@@ -74,7 +77,7 @@ package struct Messages: ~Escapable {
 ///         }
 ///     }
 @frozen
-package struct Attributes: ~Escapable {
+public struct Attributes: ~Escapable {
     @usableFromInline let bytes: RawSpan
     /// Where the next attribute begins.
     @usableFromInline var position: Int
@@ -82,21 +85,22 @@ package struct Attributes: ~Escapable {
     @usableFromInline var start = 0
     @usableFromInline var end = 0
     /// The current attribute's type, without the flags for nesting and byte order.
-    package var type: UInt16 = 0
-    package var isMalformed = false
+    public var type: UInt16 = 0
+    /// Whether something was shorter than it must be, or longer than what it lies in.
+    public var isMalformed = false
 
     /// - Parameter offset: where the attributes begin: after the fixed header.
-    @inlinable
+    @inlinable @inline(__always)
     @_lifetime(copy bytes)
-    package init(_ bytes: RawSpan, from offset: Int = 0) {
+    public init(_ bytes: RawSpan, from offset: Int = 0) {
         self.bytes = bytes
         position = offset
         if offset > bytes.byteCount { isMalformed = true }
     }
 
     /// Goes to the next attribute; false at the end.
-    @inlinable
-    package mutating func next() -> Bool {
+    @inlinable @inline(__always)
+    public mutating func next() -> Bool {
         let rest = bytes.byteCount &- position
         if rest < MemoryLayout<nlattr>.size { return false }
         let length = Int(bytes.uncheckedLoad(at: position, as: UInt16.self))
@@ -113,33 +117,33 @@ package struct Attributes: ~Escapable {
     }
 
     /// In bytes, of the current attribute.
-    @inlinable package var count: Int { end &- start }
+    @inlinable @inline(__always) public var count: Int { end &- start }
 
     /// The current attribute's bytes.
-    @inlinable
-    package var payload: RawSpan {
+    @inlinable @inline(__always)
+    public var payload: RawSpan {
         @_lifetime(copy self)
         get { bytes.uncheckedSlice(start, end) }
     }
 
     /// The attributes in the current one.
-    @inlinable
+    @inlinable @inline(__always)
     @_lifetime(copy self)
-    package func nested() -> Attributes { Attributes(payload) }
+    public func nested() -> Attributes { Attributes(payload) }
 
     /// Takes over that a nest within was not well formed.
-    @inlinable
-    package mutating func check(_ nested: borrowing Attributes) {
+    @inlinable @inline(__always)
+    public mutating func check(_ nested: borrowing Attributes) {
         if nested.isMalformed { isMalformed = true }
     }
 
     /// Marks the message as one that cannot be believed.
-    @inlinable
-    package mutating func reject() { isMalformed = true }
+    @inlinable @inline(__always)
+    public mutating func reject() { isMalformed = true }
 
     /// The integer at `offset` in the current attribute, in host order.
-    @inlinable
-    package mutating func load<Value: FixedWidthInteger & BitwiseCopyable>(
+    @inlinable @inline(__always)
+    public mutating func load<Value: FixedWidthInteger & BitwiseCopyable>(
         at offset: Int = 0, as type: Value.Type
     ) -> Value {
         guard offset &+ MemoryLayout<Value>.size <= end &- start else {
@@ -149,13 +153,17 @@ package struct Attributes: ~Escapable {
         return bytes.uncheckedLoad(at: start &+ offset, as: type)
     }
 
-    @inlinable package mutating func uint8() -> UInt8 { load(as: UInt8.self) }
-    @inlinable package mutating func uint16() -> UInt16 { load(as: UInt16.self) }
-    @inlinable package mutating func uint32() -> UInt32 { load(as: UInt32.self) }
-    @inlinable package mutating func uint64() -> UInt64 { load(as: UInt64.self) }
+    /// The current attribute as an integer of 8 bits, in host order.
+    @inlinable @inline(__always) public mutating func uint8() -> UInt8 { load(as: UInt8.self) }
+    /// The current attribute as an integer of 16 bits, in host order.
+    @inlinable @inline(__always) public mutating func uint16() -> UInt16 { load(as: UInt16.self) }
+    /// The current attribute as an integer of 32 bits, in host order.
+    @inlinable @inline(__always) public mutating func uint32() -> UInt32 { load(as: UInt32.self) }
+    /// The current attribute as an integer of 64 bits, in host order.
+    @inlinable @inline(__always) public mutating func uint64() -> UInt64 { load(as: UInt64.self) }
 
     /// The current attribute as text, up to its first NUL; bad UTF-8 is repaired.
-    package func text() -> String {
+    public func text() -> String {
         var result: [UInt8] = []
         for offset in start..<end {
             let byte = bytes.uncheckedLoad(at: offset, as: UInt8.self)
@@ -169,8 +177,8 @@ package struct Attributes: ~Escapable {
 /// Loads from a fixed header, with the length checked.
 extension RawSpan {
     /// The integer at `offset` in host order; nil where the span is too short.
-    @inlinable
-    package func load<Value: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: Value.Type) -> Value? {
+    @inlinable @inline(__always)
+    public func load<Value: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: Value.Type) -> Value? {
         guard offset >= 0, byteCount - offset >= MemoryLayout<Value>.size else { return nil }
         return uncheckedLoad(at: offset, as: type)
     }
