@@ -35,7 +35,9 @@ func fail(_ text: String, code: Int32 = 1) -> Never {
 func report(_ name: String, _ times: [Double]) {
     let sorted = times.sorted()
     func tenths(_ value: Double) -> String { "\((value * 10).rounded() / 10)" }
-    print(name, tenths(sorted[sorted.count / 2]), tenths(sorted[0]), tenths(sorted[sorted.count - 1]), "unit=us runs=\(sorted.count)")
+    print(
+        name, tenths(sorted[sorted.count / 2]), tenths(sorted[0]), tenths(sorted[sorted.count - 1]),
+        "unit=us runs=\(sorted.count)")
 }
 
 struct Bench {
@@ -146,7 +148,9 @@ struct Bench {
 
 /// No user-space devices here: the kernel's is what is measured.
 struct NoPrograms: UserspaceDevices {
-    func start(interface: String) throws(DataplaneError) { throw DataplaneError(.noWireGuard, "the kernel has no WireGuard") }
+    func start(interface: String) throws(DataplaneError) {
+        throw DataplaneError(.noWireGuard, "the kernel has no WireGuard")
+    }
     func isOurs(interface: String) -> Bool { false }
     func control(interface: String) -> any WireGuardControl { fail("no user-space devices here") }
     func stop(interface: String) throws(DataplaneError) {}
