@@ -79,6 +79,16 @@ let package = Package(
             path: "Tests/Benchmarks/weft-bench",
             swiftSettings: settings),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"], swiftSettings: settings),
+        .executableTarget(
+            name: "weft-killpoint",
+            dependencies: ["Netlink", "WeftCommand", "WeftFaults"],
+            path: "Tests/Support/weft-killpoint",
+            swiftSettings: settings),
+        .target(
+            name: "WeftFaults",
+            dependencies: ["CLinux", "Netlink"],
+            path: "Tests/Support/WeftFaults",
+            swiftSettings: settings),
         .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
         .testTarget(
             name: "ExamplesTests",
@@ -90,7 +100,9 @@ let package = Package(
         .testTarget(name: "WeftKeysTests", dependencies: ["CLinux", "WeftKeys", "WeftModel"], swiftSettings: settings),
         .testTarget(
             name: "WeftLinuxTests",
-            dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan"],
+            dependencies: [
+                "CLinux", "Netlink", "WeftFaults", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile",
+            ],
             swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(

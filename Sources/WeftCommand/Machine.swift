@@ -52,7 +52,7 @@ struct Machine {
         let wrap = seams.wrapTransport
         return { (bus) throws(Errno) in
             let socket: any Transport = try Socket(bus)
-            return wrap?(socket) ?? socket
+            return wrap?(socket, bus) ?? socket
         }
     }
 

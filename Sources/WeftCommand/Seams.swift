@@ -8,7 +8,7 @@ package import WeftPlan
 /// Hooks of test executables (kill points, fault injection). Set before a command runs, never by `weft`.
 package struct Seams: Sendable {
     /// Wraps every netlink socket that a command opens.
-    package var wrapTransport: (@Sendable (any Transport) -> any Transport)?
+    package var wrapTransport: (@Sendable (any Transport, Bus) -> any Transport)?
     /// Called before each operation; operations then reach the dataplane one at a time.
     package var beforeOperation: (@Sendable (Operation) -> Void)?
 
