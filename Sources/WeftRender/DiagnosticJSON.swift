@@ -2,8 +2,8 @@
 
 package import WeftDiagnostics
 
-/// `{"format": "weft.check", "version": 1, "diagnostics": […]}`. Within a version fields are only added; lines and columns count from 1, columns
-/// in Unicode scalars, ends excluded. No source text is in it, so no secret is.
+/// `{"format": "weft.check", "version": 1, "diagnostics": […]}`. Within a version fields are only added; lines and columns
+/// count from 1, columns in Unicode scalars, ends excluded. No line of source is in it, and no value that may be a secret.
 package struct DiagnosticReport: Codable, Hashable, Sendable {
     /// Always `weft.check`.
     package var format: String

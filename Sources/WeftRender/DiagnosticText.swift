@@ -80,10 +80,11 @@ private struct Renderer {
     /// The source line with a caret under it. Returns the gutter that further remarks are indented by.
     private mutating func snippet(_ place: SourceRange?) -> String {
         guard let place else { return "  " }
-        guard let bytes = line(place) else { return "  " }
+        guard let bytes = line(Int(place.start.line), of: place.file) else { return "  " }
+        let previous = line(Int(place.start.line) - 1, of: place.file) ?? []
         let number = String(place.start.line)
         let gutter = String(repeating: " ", count: number.count + 2)
-        let line = SourceLine(bytes, secrets: secretColumns(place), place: place)
+        let line = SourceLine(bytes, previous: previous, secrets: secretColumns(place), place: place)
         let (text, before, width) = line.window()
         output += "\(paint(" \(number) |", .dim))\(text.isEmpty ? "" : " ")\(text)\n"
         let caret = "^" + String(repeating: "~", count: max(0, width - 1))
@@ -91,18 +92,19 @@ private struct Renderer {
         return gutter
     }
 
-    private mutating func line(_ place: SourceRange) -> ArraySlice<UInt8>? {
-        let bytes = files[place.file].bytes
+    /// A line's bytes, without its end.
+    private mutating func line(_ number: Int, of file: UInt32) -> ArraySlice<UInt8>? {
+        let bytes = files[file].bytes
         let starts: [Int]
-        if let known = lineStarts[place.file] {
+        if let known = lineStarts[file] {
             starts = known
         } else {
             var found = [0]
             for index in bytes.indices where bytes[index] == UInt8(ascii: "\n") { found.append(index + 1) }
-            lineStarts[place.file] = found
+            lineStarts[file] = found
             starts = found
         }
-        let index = Int(place.start.line) - 1
+        let index = number - 1
         guard starts.indices.contains(index) else { return nil }
         var start = starts[index]
         var end = index + 1 < starts.count ? starts[index + 1] - 1 : bytes.count

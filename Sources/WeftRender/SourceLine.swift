@@ -46,26 +46,55 @@ struct DisplayCell {
     }
 }
 
-/// A line, scalar by scalar, with the part that a message is about.
+/// A line, scalar by scalar, with the part that a message is about. Of a line that is megabytes long, only what lies
+/// around that part is looked at.
 struct SourceLine {
     private var cells: [DisplayCell]
+    /// The part, as indices of `cells`.
     private let start: Int
     private let end: Int
+    private let isCutBefore: Bool
+    private let isCutAfter: Bool
 
     /// Columns shown at most.
     private static let windowWidth = 100
     /// Columns shown before the caret in a line that is cut.
     private static let context = 40
+    /// Scalars looked at before the part and from its beginning on: enough to find the name that a secret stands under.
+    private static let reach = 2048
 
-    /// - Parameter secrets: columns from 0 that are masked.
-    init(_ bytes: ArraySlice<UInt8>, secrets: [Range<Int>], place: SourceRange) {
-        let scalars = Array(String(decoding: bytes, as: UTF8.self).unicodeScalars)
+    /// - Parameters:
+    ///   - previous: The line before it: a secret's name may end it.
+    ///   - secrets: Columns from 0 that are masked.
+    init(_ bytes: ArraySlice<UInt8>, previous: ArraySlice<UInt8>, secrets: [Range<Int>], place: SourceRange) {
+        let column = Int(place.start.column) - 1
+        let origin = max(0, column - Self.reach)
+        let (slice, isCutAfter) = Self.scalars(origin..<column + Self.reach, of: bytes)
+        let scalars = Array(String(decoding: slice, as: UTF8.self).unicodeScalars)
+        isCutBefore = origin > 0
+        self.isCutAfter = isCutAfter
         cells = scalars.map { DisplayCell($0) }
-        start = min(Int(place.start.column) - 1, cells.count)
-        end = place.end.line == place.start.line ? min(Int(place.end.column) - 1, cells.count) : cells.count
-        for range in secrets + Self.namedSecrets(scalars) {
-            mask(max(range.lowerBound, 0)..<min(range.upperBound, cells.count))
+        start = min(column - origin, cells.count)
+        let isOneLine = place.end.line == place.start.line
+        end = isOneLine ? max(start, min(Int(place.end.column) - 1 - origin, cells.count)) : cells.count
+        for range in secrets {
+            let shifted = (max(range.lowerBound, origin) - origin)..<(max(range.upperBound, origin) - origin)
+            mask(shifted.clamped(to: 0..<cells.count))
         }
+        for range in Self.namedSecrets(Array(slice), scalars) { mask(range.clamped(to: 0..<cells.count)) }
+        if Self.endsWithSecretName(previous) { mask(0..<cells.count) }
+    }
+
+    /// The bytes of some scalars of a line, and whether more follow.
+    private static func scalars(_ range: Range<Int>, of bytes: ArraySlice<UInt8>) -> (ArraySlice<UInt8>, Bool) {
+        var count = 0
+        var first = bytes.endIndex
+        for index in bytes.indices where bytes[index] & 0xC0 != 0x80 {
+            if count == range.lowerBound { first = index }
+            if count == range.upperBound { return (bytes[first..<index], true) }
+            count += 1
+        }
+        return (bytes[first...], false)
     }
 
     private mutating func mask(_ range: Range<Int>) {
@@ -74,42 +103,65 @@ struct SourceLine {
         }
     }
 
+    private static let secretNames: [[UInt8]] = [
+        "privatekey", "private_key", "private-key", "presharedkey", "preshared_key", "preshared-key", "psk",
+    ].map { Array($0.utf8) }
+
     /// What follows the name of a secret on its line. A file that could not be parsed has no places to go by, and it may
     /// well be one of wg-quick's.
-    private static func namedSecrets(_ scalars: [Unicode.Scalar]) -> [Range<Int>] {
-        guard scalars.count < 4096 else { return [] }
-        let folded = scalars.map { scalar -> UInt8 in
-            guard scalar.isASCII else { return 0 }
-            let byte = UInt8(scalar.value)
-            return (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
-        }
+    private static func namedSecrets(_ bytes: [UInt8], _ scalars: [Unicode.Scalar]) -> [Range<Int>] {
+        // Most lines hold no such name: the bytes tell that quickest.
+        guard containsName(bytes) else { return [] }
+        let folded = scalars.map { $0.isASCII ? lowercase(UInt8($0.value)) : 0 }
         var found: [Range<Int>] = []
-        for name in [
-            "privatekey", "private_key", "private-key", "presharedkey", "preshared_key", "preshared-key", "psk",
-        ] {
-            let wanted = Array(name.utf8)
-            guard folded.count > wanted.count else { continue }
-            for start in 0...folded.count - wanted.count where Array(folded[start..<start + wanted.count]) == wanted {
-                var index = start + wanted.count
-                while index < folded.count,
-                    [UInt8(ascii: " "), UInt8(ascii: "\""), UInt8(ascii: "'")].contains(folded[index])
-                {
-                    index += 1
-                }
-                guard index < folded.count, folded[index] == UInt8(ascii: ":") || folded[index] == UInt8(ascii: "=")
-                else {
-                    continue
-                }
+        for name in secretNames where folded.count > name.count {
+            for start in 0...folded.count - name.count where folded[start..<start + name.count].elementsEqual(name) {
+                var index = start + name.count
+                while index < folded.count, isBlankOrQuote(folded[index]) { index += 1 }
+                guard index < folded.count, isSeparator(folded[index]) else { continue }
                 index += 1
                 while index < folded.count, folded[index] == UInt8(ascii: " ") { index += 1 }
-                var end = index
-                while end < folded.count, folded[end] != UInt8(ascii: ","), folded[end] != UInt8(ascii: "}") {
-                    end += 1
-                }
-                if index < end { found.append(index..<end) }
+                let end = folded[index...].firstIndex { $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "}") }
+                if index < end ?? folded.count { found.append(index..<(end ?? folded.count)) }
             }
         }
         return found
+    }
+
+    /// Whether nothing follows a secret's name on a line but what announces a value: that is on the next line then.
+    private static func endsWithSecretName(_ bytes: ArraySlice<UInt8>) -> Bool {
+        let tail = bytes.suffix(80).map(lowercase)
+        guard containsName(tail) else { return false }
+        let announcing: [UInt8] = Array(" :=|>-+?\"'\r".utf8)
+        guard let last = tail.lastIndex(where: { !announcing.contains($0) }), last + 1 < tail.count else {
+            return false
+        }
+        return secretNames.contains { tail[...last].suffix($0.count).elementsEqual($0) }
+            && tail[(last + 1)...].contains(where: isSeparator)
+    }
+
+    private static func containsName(_ bytes: [UInt8]) -> Bool {
+        for index in bytes.indices {
+            switch lowercase(bytes[index]) {
+            case UInt8(ascii: "p"):
+                let rest = bytes[index...].prefix(14).map(lowercase)
+                if secretNames.contains(where: { rest.starts(with: $0) }) { return true }
+            default: continue
+            }
+        }
+        return false
+    }
+
+    private static func lowercase(_ byte: UInt8) -> UInt8 {
+        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
+    }
+
+    private static func isBlankOrQuote(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'")
+    }
+
+    private static func isSeparator(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: ":") || byte == UInt8(ascii: "=")
     }
 
     /// The text to show, the columns before the caret, and the width of what it points at.
@@ -131,10 +183,11 @@ struct SourceLine {
                 last += 1
             }
         }
-        var text = first > 0 ? "…" : ""
+        let isCut = first > 0 || isCutBefore
+        var text = isCut ? "…" : ""
         for cell in cells[first..<last] { text += cell.text }
-        if last < cells.count { text += "…" }
-        let before = cells[first..<start].reduce(first > 0 ? 1 : 0) { $0 + $1.width }
+        if last < cells.count || isCutAfter { text += "…" }
+        let before = cells[first..<start].reduce(isCut ? 1 : 0) { $0 + $1.width }
         let shownEnd = max(start, min(end, last))
         let width = cells[start..<shownEnd].reduce(0) { $0 + $1.width }
         return (text, before, width)

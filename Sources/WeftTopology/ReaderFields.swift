@@ -112,6 +112,10 @@ extension Reader {
                 notes: [Diagnostic.Note(remedy)])
             return
         }
+        if problems.isCounted(in: tree.file) {
+            if looksSecret(folded) || isKeyShaped(value) { problems.hide(tree.place(value)) }
+            return
+        }
         let known = spellings[folded].flatMap { names.contains($0) ? $0 : nil } ?? nearest(to: name, among: names)
         suggested = known
         // Whatever else has the shape of a key, or the name of a secret, is not shown either.

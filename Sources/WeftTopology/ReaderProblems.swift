@@ -41,6 +41,15 @@ struct Problems {
         add(Diagnostic(id, .note, message, at: place, notes: notes))
     }
 
+    /// Counts one more error in a file that has so many that none more will be shown; false where it has not. Spares the
+    /// work of explaining it.
+    mutating func isCounted(in file: UInt32) -> Bool {
+        guard counts[file, default: 0] >= Self.storedPerFile else { return false }
+        counts[file, default: 0] += 1
+        errors[file, default: 0] += 1
+        return true
+    }
+
     /// Marks a place that no formatter may show.
     mutating func hide(_ place: SourceRange) {
         secrets.append(place)

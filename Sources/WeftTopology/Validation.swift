@@ -121,7 +121,7 @@ struct Validator {
         // Comparing with 100,000 names takes a while: a generator's typo is explained a few times only.
         suggestions += 1
         var known: String?
-        if suggestions <= 20 || nodes.count < 500 {
+        if suggestions <= 5 || nodes.count < 500 {
             known = nearest(to: name, among: nodes.lazy.map(\.name))
             if orGroup, known == nil { known = nearest(to: name, among: topology.groups.lazy.map(\.name.value)) }
         }

@@ -78,7 +78,7 @@ private struct Reachability {
 
     /// A direct link that somebody wrote down.
     private mutating func connect(_ first: Int, _ second: Int) {
-        guard graph.isLinked(first, second) else { return }
+        guard graph.isLinked(first, second), !linksAnyway(first, second) else { return }
         switch (nodes[first].isHub, nodes[second].isHub) {
         case (true, true): join(first, second)
         case (true, false): attached[second, default: []].insert(first)
@@ -87,6 +87,16 @@ private struct Reachability {
             neighbours[first, default: []].insert(second)
             neighbours[second, default: []].insert(first)
         }
+    }
+
+    /// Whether two nodes link by their manners alone: what is written about such a pair joins nothing new.
+    private func linksAnyway(_ first: Int, _ second: Int) -> Bool {
+        let (left, right) = (manner(first), manner(second))
+        guard left != .named, right != .named, nodes[first].endpoint != nil || nodes[second].endpoint != nil else {
+            return false
+        }
+        if left != .hubsOnly, right != .hubsOnly { return true }
+        return nodes[first].isHub || nodes[second].isHub
     }
 
     /// The classes of the active nodes, with their members, in the order of their first ones.
