@@ -100,5 +100,9 @@ struct Machine {
 
     func forget(_ mesh: MeshIdentity) throws { try state.forget(mesh.interface) }
 
-    func lock(_ mesh: MeshIdentity) throws -> FileLock { try state.lock(mesh.interface) }
+    func lock(_ mesh: MeshIdentity) throws -> FileLock {
+        try state.lock(mesh.interface) { holder in
+            Terminal.standard.write("waiting for \(holder), which changes \(mesh.interface)", to: .error)
+        }
+    }
 }

@@ -11,12 +11,15 @@ package struct FileLock: ~Copyable {
 
     /// Waits up to `timeout`.
     ///
-    /// - Parameter subject: what is locked, in the words of a person; the file's name where it is nil.
+    /// - Parameters:
+    ///   - subject: what is locked, in the words of a person; the file's name where it is nil.
+    ///   - onWait: called once with who holds it, where it must be waited for.
     static func acquire(
-        _ path: String, timeout: Duration, saying subject: String? = nil
+        _ path: String, timeout: Duration, saying subject: String? = nil,
+        onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         let descriptor = try open(path)
-        try wait(for: descriptor, path, timeout, subject)
+        try wait(for: descriptor, path, timeout, subject, onWait)
         // Who holds it is for people only, so that what goes wrong here is no failure.
         _ = ftruncate(descriptor.rawValue, 0)
         try? descriptor.writeAll(Array("\(getpid())\n".utf8))
@@ -32,8 +35,10 @@ package struct FileLock: ~Copyable {
     }
 
     private static func wait(
-        for descriptor: borrowing FileDescriptor, _ path: String, _ timeout: Duration, _ subject: String?
+        for descriptor: borrowing FileDescriptor, _ path: String, _ timeout: Duration, _ subject: String?,
+        _ onWait: (String) -> Void
     ) throws(DataplaneError) {
+        var isWaiting = false
         let deadline = ContinuousClock.now + timeout
         while flock(descriptor.rawValue, LOCK_EX | LOCK_NB) != 0 {
             let failure = errno
@@ -44,6 +49,10 @@ package struct FileLock: ~Copyable {
                     "\(subject ?? path) has been locked by \(holder(path)) for more than "
                         + "\(timeout.components.seconds) s; wait for it or end it",
                     errno: failure)
+            }
+            if !isWaiting {
+                isWaiting = true
+                onWait(holder(path))
             }
             usleep(10_000)
         }

@@ -36,6 +36,14 @@ final class StartedProgram {
         return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
     }
 
+    /// Takes the end of a program that is about to end, so that no zombie of it stays. One that runs on is left alone.
+    func reapSoon() {
+        for _ in 0..<20 {
+            if exitStatus() != nil { return }
+            usleep(1_000)
+        }
+    }
+
     /// The last line that it has written, empty where there is none.
     func lastLine() -> String {
         var bytes = [UInt8](repeating: 0, count: 16 << 10)

@@ -192,9 +192,13 @@ extension StateFolder {
 extension StateFolder {
     /// Keeps other runs of weft from changing the same interface for as long as the value lives.
     ///
+    /// - Parameter onWait: called once with the name of the process that holds it, where it must be waited for.
     /// - Throws: `.file` that names the process which holds it after `timeout`.
-    package func lock(_ interface: String, timeout: Duration = .seconds(30)) throws(DataplaneError) -> FileLock {
+    package func lock(
+        _ interface: String, timeout: Duration = .seconds(30), onWait: (String) -> Void = { _ in }
+    ) throws(DataplaneError) -> FileLock {
         try makeOwnFolder()
-        return try FileLock.acquire("\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)")
+        return try FileLock.acquire(
+            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", onWait: onWait)
     }
 }

@@ -114,7 +114,10 @@ package struct UserspacePrograms: UserspaceDevices {
             }
             if unsafe if_nametoindex(interface) != 0, (try? control.read()) != nil {
                 let marked = processes.find(token)
-                if marked.contains(where: { processes.holds(interface, $0) }) { return }
+                if marked.contains(where: { processes.holds(interface, $0) }) {
+                    if !launcherHasEnded { started?.reapSoon() }
+                    return
+                }
                 if marked.isEmpty { throw obstruction(interface, operation) }
             } else if launcherHasEnded, processes.find(token).isEmpty {
                 throw startFailure(started?.lastLine() ?? "", 0, interface, operation)

@@ -35,6 +35,17 @@ import WeftPlan
         #expect(try folder("netns-7", boot: "b").meshMemory(of: "wg0") == MeshMemory())
     }
 
+    @Test(arguments: ["fra.example.net:51820", "192.0.2.1:51820", "[2001:db8::1]:51820", "a b", "", " "])
+    func textsOfEndpointsComeBackAsTheyWere(written: String) throws {
+        let key = try #require(key)
+        for address in ["192.0.2.1", "2001:db8::1"] {
+            let endpoint = AppliedEndpoint(
+                written: written, address: SocketAddress(try #require(IPAddress(address)), port: 51820))
+            try folder().store(MeshMemory(endpoints: [key: endpoint]), of: "wg0")
+            #expect(try folder().meshMemory(of: "wg0").endpoints == [key: endpoint])
+        }
+    }
+
     @Test func readingChangesNothing() throws {
         let state = folder()
         #expect(try state.meshMemory(of: "wg0") == MeshMemory())
@@ -165,7 +176,11 @@ import WeftPlan
 
     @Test func aSecondRunWaitsAndSaysForWhom() throws {
         let first = try folder().lock("wg0")
-        let found = #expect(throws: DataplaneError.self) { _ = try folder().lock("wg0", timeout: .milliseconds(50)) }
+        var holders: [String] = []
+        let found = #expect(throws: DataplaneError.self) {
+            _ = try folder().lock("wg0", timeout: .milliseconds(50)) { holders.append($0) }
+        }
+        #expect(holders.count == 1 && holders[0].contains("(process \(getpid()))"))
         #expect(found?.code == .file)
         #expect(found?.message.contains("(process \(getpid()))") ?? false)
         // Another interface is another lock.
