@@ -77,6 +77,9 @@ let package = Package(
             name: "weft-bench",
             dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile"],
             path: "Tests/Benchmarks/weft-bench",
+            name: "topology-bench",
+            dependencies: ["WeftFiles", "WeftModel", "WeftTopology"],
+            path: "Tests/Benchmarks/topology-bench",
             swiftSettings: settings),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"], swiftSettings: settings),
         .executableTarget(
