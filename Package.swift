@@ -77,6 +77,8 @@ let package = Package(
             name: "weft-bench",
             dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile"],
             path: "Tests/Benchmarks/weft-bench",
+            swiftSettings: settings),
+        .executableTarget(
             name: "topology-bench",
             dependencies: ["WeftFiles", "WeftModel", "WeftTopology"],
             path: "Tests/Benchmarks/topology-bench",
