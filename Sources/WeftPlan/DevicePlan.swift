@@ -27,18 +27,26 @@ func planDevice(desired: Device?, live: Device?, interface: String) -> PlannedOp
     if let live, desired.isSatisfied(by: live) { return nil }
     var operation = DeviceOperation(interface: interface, oldFwMark: live?.fwMark ?? 0)
     var effect = SessionEffect.hitless
+    var scope = ""
     if desired.privateKey != live?.privateKey {
         operation.privateKey = desired.privateKey
         operation.oldPublicKey = live?.publicKey
         operation.newPublicKey = desired.publicKey
-        if live?.privateKey != nil { effect = .outage }
     }
     if let port = desired.listenPort, port != live?.listenPort {
         operation.listenPort = port
         operation.oldListenPort = live?.listenPort
+        // Sessions stay, but what peers send goes to the old port until something reaches them from the new one: a peer
+        // that only calls in, to a host that only answers, is cut off for good.
+        if live?.listenPort != nil {
+            effect = .outage
+            scope = "what peers send, until they hear from this host's new port"
+        }
+    }
+    if operation.privateKey != nil, live?.privateKey != nil {
+        effect = .outage
+        scope = "every peer, until it has this host's new public key"
     }
     if desired.fwMark != live?.fwMark ?? 0 { operation.fwMark = desired.fwMark }
-    return PlannedOperation(
-        .device(operation), effect: effect,
-        scope: effect == .outage ? "every peer, until it has this host's new public key" : "")
+    return PlannedOperation(.device(operation), effect: effect, scope: scope)
 }

@@ -151,5 +151,8 @@ private func sessionEffect(of change: PeerChange, cutOff: [IPPrefix]) -> (Sessio
     if !cutOff.isEmpty {
         return (.outage, cutOff.count == 1 ? "\(cutOff[0]) only" : "\(cutOff.count) removed allowed IPs only")
     }
+    if change.endpoint != nil, change.oldEndpoint != nil {
+        return (.hitless, "if the peer answers at the new endpoint")
+    }
     return (.hitless, "")
 }
