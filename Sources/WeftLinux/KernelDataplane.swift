@@ -181,9 +181,15 @@ package struct KernelDataplane: Dataplane {
                 return try routes(of: mesh)
                     .perform(operations.compactMap { if case .route(let operation) = $0 { operation } else { nil } })
             case .device:
-                var control = try control(of: mesh)
+                let (link, kind) = try ownLink(of: mesh)
+                var control = try control(link, kind)
                 return operations.map { operation in
                     guard case .device(let operation) = operation else { return .skipped("another kind") }
+                    // A program lets go of the port it has before it tries the new one: if that is taken, a live tunnel
+                    // is cut off. The kernel keeps the old one.
+                    if kind == .userspace, let port = operation.listenPort, !UDPPort(port).isFree {
+                        return nameOwner(of: port, in: .failed(portInUse(port, link.name)))
+                    }
                     return nameOwner(of: operation.listenPort, in: control.perform(operation))
                 }
             case .peer:
@@ -371,6 +377,12 @@ package struct KernelDataplane: Dataplane {
     }
 
     // MARK: Ports
+
+    private func portInUse(_ port: UInt16, _ interface: String) -> DataplaneError {
+        DataplaneError(
+            .portInUse, "UDP port \(port) is used by another program: end it, or choose another `listenPort`",
+            errno: EADDRINUSE, operation: "configure \(interface)")
+    }
 
     private func nameOwner(of port: UInt16?, in outcome: Outcome) -> Outcome {
         guard case .failed(let error) = outcome, error.code == .portInUse else { return outcome }
