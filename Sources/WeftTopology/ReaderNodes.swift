@@ -71,15 +71,14 @@ extension Reader {
             }
             read(field, value, into: &node)
         }
-        let label = shown(tree.string(key))
         if !hasKey {
             problems.error(
-                "topology.missing-field", "node \"\(label)\" has no `publicKey`", at: place,
+                "topology.missing-field", "node \"\(shown(tree.string(key)))\" has no `publicKey`", at: place,
                 notes: [Diagnostic.Note("`weft key public` on the host prints it")])
         }
         if !hasAddresses {
             problems.error(
-                "topology.missing-field", "node \"\(label)\" has no `addresses`", at: place,
+                "topology.missing-field", "node \"\(shown(tree.string(key)))\" has no `addresses`", at: place,
                 notes: [Diagnostic.Note("`addresses: [10.80.0.1]`: one at least, inside the mesh's ranges")])
         }
         guard let name else { return }

@@ -7,13 +7,13 @@ extension Validator {
     mutating func checkEndpoints() {
         let ranges = MeshRanges(topology.mesh.addresses.map(\.value))
         var published: [Endpoint: Int] = [:]
-        for (index, node) in nodes.enumerated() {
-            guard let endpoint = node.endpoint else { continue }
+        for index in nodes.indices {
+            guard let endpoint = topology.nodes[index].endpoint else { continue }
             checkInside(endpoint, of: index, ranges)
             guard isActive[index] else { continue }
             let whole = Endpoint(
                 host: folded(endpoint.value.host),
-                port: endpoint.value.port ?? node.listenPort ?? Topology.defaultPort)
+                port: endpoint.value.port ?? topology.nodes[index].listenPort ?? Topology.defaultPort)
             guard let first = published.updateValue(index, forKey: whole), let other = nodes[first].endpoint else {
                 continue
             }

@@ -42,14 +42,15 @@ extension Validator {
     mutating func checkKeys() {
         var keys: [(word: UInt64, node: Int32)] = []
         keys.reserveCapacity(nodes.count)
-        for (index, node) in nodes.enumerated() {
-            if node.publicKey.value.isZero, draft.incomplete.contains(node.name) { continue }
-            if let reason = weakness(node.publicKey.value) {
+        for index in nodes.indices {
+            let key = topology.nodes[index].publicKey
+            if key.value.isZero, draft.incomplete.contains(topology.nodes[index].name) { continue }
+            if let reason = weakness(key.value) {
                 problems.error(
-                    "topology.public-key", "the `publicKey` of \"\(node.name)\" \(reason)", at: node.publicKey.place)
+                    "topology.public-key", "the `publicKey` of \"\(nodes[index].name)\" \(reason)", at: key.place)
                 continue
             }
-            keys.append((node.publicKey.value.word0, Int32(index)))
+            keys.append((key.value.word0, Int32(index)))
         }
         keys.sort { ($0.word, $0.node) < ($1.word, $1.node) }
         var position = 0

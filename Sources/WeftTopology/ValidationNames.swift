@@ -24,13 +24,12 @@ extension Validator {
         if let index = topology.index(ofNode: "internet") {
             checkReserved("internet", at: nodes[index].place, "a node")
         }
-        for node in nodes {
+        for index in nodes.indices {
             // Only a name of four parts can be read as an address.
-            guard let first = node.name.utf8.first, decimalDigit(first) != nil, IPAddress(node.name) != nil else {
-                continue
-            }
+            let name = topology.nodes[index].name
+            guard let first = name.utf8.first, decimalDigit(first) != nil, IPAddress(name) != nil else { continue }
             problems.error(
-                "topology.name", "\"\(node.name)\" is an address, and cannot name a node", at: node.place)
+                "topology.name", "\"\(name)\" is an address, and cannot name a node", at: nodes[index].place)
         }
     }
 
@@ -53,8 +52,9 @@ extension Validator {
             checkSubject(test.from, isSource: true)
             checkSubject(test.to, isSource: false)
         }
-        for node in nodes {
-            guard let exit = node.useExit, topology.index(ofNode: exit.value) == nil, isNew(exit.place) else {
+        for index in nodes.indices {
+            guard let exit = topology.nodes[index].useExit, topology.index(ofNode: exit.value) == nil, isNew(exit.place)
+            else {
                 continue
             }
             unknown(exit.value, at: exit.place)
@@ -62,12 +62,13 @@ extension Validator {
     }
 
     private mutating func checkConnect() {
-        for (index, node) in nodes.enumerated() {
-            guard case .nodes = node.connect, let (tree, id, isDefault) = value(of: .connect, index) else { continue }
+        for index in nodes.indices {
+            guard case .nodes = topology.nodes[index].connect, let (tree, id, isDefault) = value(of: .connect, index)
+            else { continue }
             if isDefault, !isNew(tree.place(id)) { continue }
             for item in tree.items(id) where tree.kind(item) == .scalar {
                 let name = tree.string(item)
-                if name == node.name, !isDefault {
+                if name == topology.nodes[index].name, !isDefault {
                     problems.error(
                         "topology.connect", "\"\(name)\" cannot connect to itself", at: tree.place(item))
                 } else if topology.index(ofNode: name) == nil, groups[name] != nil {

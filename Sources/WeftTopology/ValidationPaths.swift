@@ -52,11 +52,10 @@ private struct Reachability {
     private var nodes: [Node] { topology.nodes }
 
     private func manner(_ index: Int) -> Manner {
-        let node = nodes[index]
-        switch node.connect ?? topology.mesh.connect {
+        switch topology.nodes[index].connect ?? topology.mesh.connect {
         case .nodes: return .named
-        case .hubs where !node.isHub: return .hubsOnly
-        case .hubs, .full: return node.endpoint == nil ? .dialling : .dialled
+        case .hubs where !topology.nodes[index].isHub: return .hubsOnly
+        case .hubs, .full: return topology.nodes[index].endpoint == nil ? .dialling : .dialled
         }
     }
 
@@ -243,8 +242,9 @@ extension Validator {
 
     /// A node that names its neighbours and links to none of them is outside of the mesh.
     private mutating func checkEntries(_ graph: MeshGraph) {
-        for (index, node) in nodes.enumerated() where isActive[index] {
-            guard case .nodes(let names)? = node.connect else { continue }
+        for index in nodes.indices where isActive[index] {
+            guard case .nodes(let names)? = topology.nodes[index].connect else { continue }
+            let node = nodes[index]
             let others = names.compactMap { topology.index(ofNode: $0) }.filter { isActive[$0] && $0 != index }
             guard !others.isEmpty, !others.contains(where: { graph.isLinked(index, $0) }) else { continue }
             let undialled = others.filter { nodes[$0].endpoint == nil }

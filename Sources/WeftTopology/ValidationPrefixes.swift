@@ -21,18 +21,17 @@ extension Validator {
         four.reserveCapacity(nodes.count)
         six.reserveCapacity(nodes.count)
         for index in nodes.indices {
-            let node = nodes[index]
-            for (slot, address) in node.addresses.enumerated() {
+            for (slot, address) in topology.nodes[index].addresses.enumerated() {
                 let range = ranges.range(holding: address.value)
                 if range == nil || range?.isHost == false { checkAddress(address, of: index, in: range) }
                 guard isActive[index] else { continue }
                 let entry = Entry(prefix: IPPrefix(host: address.value), node: Int32(index), slot: Int32(slot))
                 if address.value.family == .v4 { four.append(entry) } else { six.append(entry) }
             }
-            if node.allowedIPs.isEmpty { continue }
+            if topology.nodes[index].allowedIPs.isEmpty { continue }
             let refused = checkAllowedIPs(of: index)
             guard isActive[index] else { continue }
-            for (slot, prefix) in node.allowedIPs.enumerated() where !refused.contains(slot) {
+            for (slot, prefix) in topology.nodes[index].allowedIPs.enumerated() where !refused.contains(slot) {
                 let entry = Entry(prefix: prefix.value, node: Int32(index), slot: ~Int32(slot))
                 if prefix.value.family == .v4 { four.append(entry) } else { six.append(entry) }
             }

@@ -6,7 +6,8 @@ import WeftModel
 extension Validator {
     /// What can be told of each node by itself.
     mutating func checkRoles() {
-        for (index, node) in nodes.enumerated() {
+        for index in nodes.indices where hasRole(index) {
+            let node = nodes[index]
             checkMTU(index)
             if let killSwitch = node.killSwitch, node.useExit == nil, isNew(killSwitch.place) {
                 problems.error(
@@ -35,6 +36,12 @@ extension Validator {
                     notes: [Diagnostic.Note("it becomes one with `exit: true`", at: nodes[target].place)])
             }
         }
+    }
+
+    /// Whether a node has any of the fields looked at here: most have none, and a node is large to copy.
+    private func hasRole(_ index: Int) -> Bool {
+        topology.nodes[index].mtu != nil || topology.nodes[index].isExit || topology.nodes[index].useExit != nil
+            || topology.nodes[index].killSwitch != nil || topology.nodes[index].masquerade != nil
     }
 
     private mutating func checkMTU(_ index: Int) {
@@ -84,7 +91,7 @@ extension Validator {
 
     /// What hangs on who links to whom.
     mutating func checkExits() {
-        guard nodes.contains(where: { $0.useExit != nil }) else { return }
+        guard nodes.indices.contains(where: { topology.nodes[$0].useExit != nil }) else { return }
         let graph = MeshGraph(topology, at: time)
         for (index, node) in nodes.enumerated() where isActive[index] {
             guard let exit = node.useExit, let target = topology.index(ofNode: exit.value), target != index else {

@@ -60,6 +60,8 @@ struct SourceCheck {
         }
         checkIndentation(span, from: index, line: line)
         while index < span.count {
+            index = Self.skipPlain(span, from: index)
+            guard index < span.count else { break }
             let byte = span[index]
             if byte >= 0x20, byte < 0x7F {
                 index += 1
@@ -83,6 +85,20 @@ struct SourceCheck {
                 index += width
             }
         }
+    }
+
+    /// Skips eight printable ASCII characters at a time. What stops it may still be one.
+    private static func skipPlain(_ span: Span<UInt8>, from start: Int) -> Int {
+        let high: UInt64 = 0x8080_8080_8080_8080
+        var index = start
+        while index + 8 <= span.count {
+            let word = unsafe span.bytes.unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self)
+            // A byte under 0x20 borrows, 0x7F carries into its high bit, and others beyond ASCII have theirs set.
+            let isPlain = (word | (word &- 0x2020_2020_2020_2020) | (word &+ 0x0101_0101_0101_0101)) & high == 0
+            if !isPlain { break }
+            index += 8
+        }
+        return index
     }
 
     /// Notes a tab before anything else on a line. Before a comment, or alone, libyaml refuses most of them too, in words
