@@ -1,5 +1,6 @@
 // A user-space WireGuard device, read and changed over its socket.
 
+internal import CLinux
 internal import Glibc
 internal import Netlink
 package import WeftKeys
@@ -14,6 +15,8 @@ package struct UserspaceControl: WireGuardControl {
     let secrets: () throws(DataplaneError) -> SecretArena
     /// How long the device may keep still.
     let patience: Duration
+    /// The name of the program behind the interface.
+    let programName: () -> String?
     // Made at the first use, and kept: locking memory has its price.
     private final class Scratch {
         lazy var buffer = SecretBuffer(capacity: 64 << 10)
@@ -23,10 +26,12 @@ package struct UserspaceControl: WireGuardControl {
     /// - Parameters:
     ///   - sockets: the paths at which the device can listen, tried in order.
     ///   - secrets: where operations' tags are looked up; none are needed for reading.
+    ///   - programName: found out from /proc where it is nil.
     package init(
         interface: String, sockets: [String], secrets: @escaping () throws(DataplaneError) -> SecretArena = noSecrets,
-        patience: Duration = .seconds(20)
+        patience: Duration = .seconds(20), programName: (() -> String?)? = nil
     ) {
+        self.programName = programName ?? { MarkedProcesses().holder(of: interface)?.name }
         self.interface = interface
         self.sockets = sockets
         self.secrets = secrets
@@ -39,7 +44,9 @@ package struct UserspaceControl: WireGuardControl {
         do throws(UserspaceRequestError) { dump = try get() } catch { throw failure(error, text) }
         guard let number = dump.errorNumber else { throw failure(.malformed("it has no error number"), text) }
         guard number == 0 else { throw refusal(number, text) }
-        return dump.finish()
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        return dump.finish(at: UnixTime(seconds: Int64(time.tv_sec), nanoseconds: Int32(time.tv_nsec)))
     }
 
     private func get() throws(UserspaceRequestError) -> UserspaceDump {
@@ -81,6 +88,7 @@ package struct UserspaceControl: WireGuardControl {
 
     package mutating func perform(_ operations: [PeerOperation]) -> [Outcome] {
         if operations.isEmpty { return [] }
+        if programName()?.hasPrefix("boringtun") ?? false { return performReplacing(operations) }
         do throws(DataplaneError) {
             try transact("change \(operations.count) peers of \(interface)") { $0.put(operations) }
             return [Outcome](repeating: .done, count: operations.count)
@@ -115,7 +123,7 @@ package struct UserspaceControl: WireGuardControl {
     }
 
     /// - Parameter port: what the request sets the port to, for the words of an error.
-    private func transact(
+    func transact(
         _ text: String, port: UInt16? = nil, _ write: (inout UserspaceRequest) -> Void
     ) throws(DataplaneError) {
         let number: Int32
@@ -193,7 +201,7 @@ package func noSecrets() throws(DataplaneError) -> SecretArena {
 }
 
 extension PeerOperation {
-    fileprivate var verb: String {
+    var verb: String {
         switch self {
         case .add: "add peer"
         case .change: "change peer"
@@ -230,7 +238,7 @@ extension UserspaceRequest {
         }
     }
 
-    private mutating func put(_ peer: Peer) {
+    mutating func put(_ peer: Peer) {
         put("public_key", peer.publicKey)
         if case .tag(let tag) = peer.presharedKey { put("preshared_key", secret: tag) }
         if let endpoint = peer.endpoint { put("endpoint", endpoint) }

@@ -44,6 +44,8 @@ struct UserspaceDump {
         case 24 where key.equals("last_handshake_time_nsec"): try takeHandshake(nanoseconds: value)
         case 29 where key.equals("persistent_keepalive_interval"): try takeKeepalive(value)
         case 11 where key.equals("private_key"): try takePrivateKey(value)
+        // boringtun's, which keeps the private key to itself.
+        case 14 where key.equals("own_public_key"): device.publicKey = try takeKey(value)
         case 11 where key.equals("listen_port"): device.listenPort = try value.number()
         case 6 where key.equals("fwmark"): device.fwMark = try value.number()
         case 5 where key.equals("errno"): errorNumber = try value.errorNumber()
@@ -52,8 +54,14 @@ struct UserspaceDump {
     }
 
     /// What the lines said. Peers are sorted by key: wireguard-go lists them in another order each time, and a plan must
-    /// not depend on that.
-    consuming func finish() -> DeviceReading {
+    /// not depend on that. Handshakes before 2001 are ages, as boringtun writes them: no peer is that old.
+    ///
+    /// - Parameter now: the time by the wall clock.
+    consuming func finish(at now: UnixTime) -> DeviceReading {
+        for index in statistics.indices {
+            guard let age = statistics[index].lastHandshake, age.seconds < 1_000_000_000 else { continue }
+            statistics[index].lastHandshake = UnixTime(seconds: now.seconds - age.seconds)
+        }
         starts.append(prefixes.count)
         for index in peers.indices {
             let own = prefixes[starts[index]..<starts[index + 1]]
@@ -64,10 +72,14 @@ struct UserspaceDump {
     }
 
     private mutating func takePublicKey(_ value: Span<UInt8>) throws(UserspaceFormatError) {
-        guard let key = value.publicKey() else { throw UserspaceFormatError(reason: "a public key is malformed") }
-        peers.append(Peer(publicKey: key))
+        peers.append(Peer(publicKey: try takeKey(value)))
         statistics.append(PeerStatistics())
         starts.append(prefixes.count)
+    }
+
+    private func takeKey(_ value: Span<UInt8>) throws(UserspaceFormatError) -> PublicKey {
+        guard let key = value.publicKey() else { throw UserspaceFormatError(reason: "a public key is malformed") }
+        return key
     }
 
     private mutating func takePrivateKey(_ value: Span<UInt8>) throws(UserspaceFormatError) {
@@ -112,14 +124,20 @@ struct UserspaceDump {
     private mutating func takeHandshake(seconds value: Span<UInt8>) throws(UserspaceFormatError) {
         let seconds: Int64 = try value.number()
         let last = try lastPeer()
-        if seconds > 0 { statistics[last].lastHandshake = UnixTime(seconds: seconds) }
+        if seconds > 0 {
+            let nanoseconds = statistics[last].lastHandshake?.nanoseconds ?? 0
+            statistics[last].lastHandshake = UnixTime(seconds: seconds, nanoseconds: nanoseconds)
+        }
     }
 
     private mutating func takeHandshake(nanoseconds value: Span<UInt8>) throws(UserspaceFormatError) {
         let nanoseconds: Int32 = try value.number()
         let last = try lastPeer()
         guard nanoseconds < 1_000_000_000 else { throw UserspaceFormatError(reason: "a time is malformed") }
-        statistics[last].lastHandshake?.nanoseconds = nanoseconds
+        if nanoseconds > 0 {
+            let seconds = statistics[last].lastHandshake?.seconds ?? 0
+            statistics[last].lastHandshake = UnixTime(seconds: seconds, nanoseconds: nanoseconds)
+        }
     }
 
     private func lastPeer() throws(UserspaceFormatError) -> Int {

@@ -90,6 +90,8 @@ package struct UserspacePrograms: UserspaceDevices {
         variables["WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD"] = "1"
         // boringtun otherwise looks for the user who logged in, and a service has none.
         variables["WG_SUDO"] = "1"
+        // Its log is otherwise a file in /tmp.
+        variables["WG_LOG_FILE"] = "/dev/null"
         let started: StartedProgram
         do throws(Errno) {
             started = try StartedProgram.start(program, [interface], environment: variables)

@@ -54,6 +54,12 @@ package struct Device: ConfiguredObject, Hashable {
     package var key: Int { 0 }
 
     package func isSatisfied(by live: Device) -> Bool {
-        privateKey == live.privateKey && fwMark == live.fwMark && (listenPort == nil || listenPort == live.listenPort)
+        hasKey(of: live) && fwMark == live.fwMark && (listenPort == nil || listenPort == live.listenPort)
+    }
+
+    /// Whether both have the same private key. Some devices (boringtun) tell the public key only, which decides then.
+    package func hasKey(of live: Device) -> Bool {
+        if live.privateKey == nil, let publicKey = live.publicKey { return publicKey == self.publicKey }
+        return privateKey == live.privateKey
     }
 }

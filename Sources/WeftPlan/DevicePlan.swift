@@ -28,7 +28,7 @@ func planDevice(desired: Device?, live: Device?, interface: String) -> PlannedOp
     var operation = DeviceOperation(interface: interface, oldFwMark: live?.fwMark ?? 0)
     var effect = SessionEffect.hitless
     var scope = ""
-    if desired.privateKey != live?.privateKey {
+    if !(live.map { desired.hasKey(of: $0) } ?? (desired.privateKey == nil)) {
         operation.privateKey = desired.privateKey
         operation.oldPublicKey = live?.publicKey
         operation.newPublicKey = desired.publicKey

@@ -1,5 +1,6 @@
 // Reading a user-space device: what its lines mean, and every way in which an answer can be none.
 
+import Glibc
 import Testing
 import WeftKeys
 import WeftModel
@@ -74,6 +75,28 @@ import WeftPlan
             bytes.append(high << 4 | low)
         }
         #expect(reading.peers[1].presharedKey == .tag(SecretTagger.tag(bytes.span)))
+    }
+
+    @Test func boringtunsOwnWaysAreUnderstood() throws {
+        let key = String(repeating: "ab", count: 32)
+        let other = String(repeating: "cd", count: 32)
+        let reading = try read(
+            "own_public_key=\(key)\npublic_key=\(key)\nlast_handshake_time_sec=100\nlast_handshake_time_nsec=7\n"
+                + "public_key=\(other)\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=9\nerrno=0\n\n")
+        #expect(reading.device.privateKey == nil)
+        #expect(reading.device.publicKey == reading.peers[0].publicKey)
+        // Ages, where others say a time.
+        let now = Int64(time(nil))
+        let first = try #require(reading.statistics[0].lastHandshake)
+        let second = try #require(reading.statistics[1].lastHandshake)
+        #expect(abs(now - 100 - first.seconds) <= 2)
+        #expect(abs(now - second.seconds) <= 2)
+        // The key that it does not tell is no difference.
+        var wanted = reading.device
+        wanted.privateKey = SecretTag(1, 2)
+        #expect(wanted.isSatisfied(by: reading.device))
+        wanted.publicKey = reading.peers[1].publicKey
+        #expect(!wanted.isSatisfied(by: reading.device))
     }
 
     @Test func aDeviceWithoutAnythingIsRead() throws {

@@ -195,4 +195,47 @@ import WeftPlan
         #expect(lines.count == 20_002)
         #expect(lines[20_001] == "allowed_ip=10.0.78.31/32")
     }
+
+    @Test func boringtunsPeersAreReplacedOneByOne() throws {
+        let arena = SecretArena(capacity: 1)
+        let tag = arena.insert([UInt8](repeating: 0x0f, count: 32).span)
+        let preshared = String(repeating: "0f", count: 32)
+        let live = "public_key=\(bobHex)\npreshared_key=\(preshared)\npersistent_keepalive_interval=25\n"
+        let dump =
+            "own_public_key=\(aliceHex)\n\(live)endpoint=192.0.2.1:7\nallowed_ip=10.0.0.0/8\nallowed_ip=10.1.0.0/16\n"
+            + "allowed_ip=10.2.0.0/16\nerrno=0\n\n"
+        let device = FakeUserspaceDevice { .text($0.hasPrefix("get") ? dump : "errno=0\n\n") }
+        defer { device.stop() }
+        var control = UserspaceControl(
+            interface: "wg0", sockets: [device.path], secrets: { () throws(DataplaneError) in arena },
+            programName: { "boringtun-cli" })
+        var change = PeerChange(of: Peer(publicKey: bob))
+        change.persistentKeepalive = 0
+        change.removed = [try prefix("10.1.0.0/16")]
+        change.moved = [PeerChange.Move(prefix: try prefix("10.2.0.0/16"), to: alice)]
+        change.added = [try prefix("10.3.0.0/16")]
+        let new = Peer(publicKey: alice, allowedIPs: [try prefix("10.2.0.0/16")])
+        var missing = PeerChange(of: Peer(publicKey: alice))
+        missing.persistentKeepalive = 1
+        #expect(
+            control.perform([.change(missing), .add(new), .change(change), .remove(Peer(publicKey: bob))])
+                == [.done, .done, .done, .done])
+        #expect(
+            device.requests == [
+                "get=1\n\n",
+                "set=1\npublic_key=\(aliceHex)\nallowed_ip=10.2.0.0/16\n\n",
+                "set=1\npublic_key=\(bobHex)\nremove=true\n\n",
+                "set=1\npublic_key=\(bobHex)\npreshared_key=\(preshared)\nendpoint=192.0.2.1:7\n"
+                    + "allowed_ip=10.0.0.0/8\nallowed_ip=10.3.0.0/16\n\n",
+                "set=1\npublic_key=\(bobHex)\nremove=true\n\n",
+            ])
+        // A peer whose key is not to be had is not taken away.
+        change.presharedKey = .tag(SecretTagger.tag([UInt8](repeating: 9, count: 32).span))
+        guard case .failed(let error) = control.perform([.change(change)])[0] else {
+            Issue.record("no failure")
+            return
+        }
+        #expect(error.code == .key && tag != SecretTag(0, 0))
+        #expect(device.requests.count == 6)
+    }
 }
