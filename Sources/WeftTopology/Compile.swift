@@ -61,6 +61,7 @@ private struct Compiler {
         let (prefixes, ranges) = allowedIPs(hops)
         var peers: [Peer] = []
         peers.reserveCapacity(ranges.count)
+        desired.peerNames.reserveCapacity(ranges.count)
         for (peer, range) in ranges {
             let other = topology.nodes[peer]
             desired.peerNames[other.publicKey.value] = other.name
@@ -74,7 +75,6 @@ private struct Compiler {
                     allowedIPs: PrefixList.distinct(prefixes[range]),
                     endpoint: endpoint))
         }
-        peers.sort { $0.publicKey < $1.publicKey }
 
         desired.state = HostState(
             link: Link(
@@ -106,8 +106,18 @@ private struct Compiler {
         }
         var starts = [Int](repeating: 0, count: nodes.count)
         var total = 0
-        var ranges: [(peer: Int, range: Range<Int>)] = []
+        // In the order of their keys. Small pairs are sorted, not peers: it is memory that a large mesh waits for.
+        var order: [(key: UInt64, peer: Int)] = []
         for peer in nodes.indices where hops[peer] == Int32(peer) {
+            order.append((nodes[peer].publicKey.value.word0, peer))
+        }
+        order.sort { left, right in
+            left.key == right.key
+                ? nodes[left.peer].publicKey.value < nodes[right.peer].publicKey.value : left.key < right.key
+        }
+        var ranges: [(peer: Int, range: Range<Int>)] = []
+        ranges.reserveCapacity(order.count)
+        for (_, peer) in order {
             starts[peer] = total
             ranges.append((peer, total..<total + counts[peer]))
             total += counts[peer]
@@ -179,7 +189,10 @@ private struct Compiler {
         var routes: [Route] = []
         routes.reserveCapacity(prefixes.count + topology.mesh.addresses.count)
         var withoutAddress: [IPAddress.Family: Int] = [:]
-        for prefix in prefixes {
+        // Of one table and one metric, so their order is that of their prefixes, and those are small to sort.
+        var last: IPPrefix?
+        for prefix in prefixes.sorted() where prefix != last {
+            last = prefix
             guard let source = prefix.family == .v4 ? source4 : source6 else {
                 withoutAddress[prefix.family, default: 0] += 1
                 continue
@@ -191,7 +204,8 @@ private struct Compiler {
         }
         let metric = MeshIdentity(mesh: topology.mesh.name.value, interface: interface).unreachableMetric
         for range in topology.mesh.addresses where sources[range.value.family] != nil {
-            routes.append(Route(range.value, table: table, metric: metric, target: .unreachable, source: nil))
+            let route = Route(range.value, table: table, metric: metric, target: .unreachable, source: nil)
+            routes.insert(route, at: routes.partitioningIndex { route.key < $0.key })
         }
         for (family, count) in withoutAddress.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
             let name = family == .v4 ? "IPv4" : "IPv6"
@@ -204,12 +218,6 @@ private struct Compiler {
                     notes: [
                         Diagnostic.Note("give \(node.name) an \(name) address from the mesh's ranges to reach them")
                     ]))
-        }
-        routes.sort { $0.key < $1.key }
-        var last: Route.Key?
-        routes.removeAll { route in
-            defer { last = route.key }
-            return route.key == last
         }
         return routes
     }
@@ -305,6 +313,19 @@ extension Topology {
         let override = links.lazy.compactMap { $0.endpoints[node.name]?.value }.first
         if let override { return override.port ?? Self.defaultPort }
         return node.endpoint == nil ? nil : Self.defaultPort
+    }
+}
+
+extension Array {
+    /// The index of the first element of a sorted array from which on `predicate` holds.
+    fileprivate func partitioningIndex(where predicate: (Element) -> Bool) -> Int {
+        var low = 0
+        var high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if predicate(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }
 
