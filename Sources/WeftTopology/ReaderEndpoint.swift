@@ -36,6 +36,7 @@ extension Reader {
         switch EndpointText.parse(tree.text(id)) {
         case .address(let address, let port): return NodeEndpoint(host: .address(address), port: port)
         case .name(let count, let port):
+            guard isText(id, what) else { return nil }
             return NodeEndpoint(host: .name(String(tree.string(id).prefix(count))), port: port)
         case .failure(let failure):
             report(failure, id, what)

@@ -46,9 +46,12 @@ struct FieldTable<Field: CaseIterable & RawRepresentable & Sendable>: Sendable w
     private let fields: [Field]
     /// What holds these fields, for messages: `a node`.
     let owner: String
+    /// What one of these is called: `field`.
+    let noun: String
 
-    init(owner: String) {
+    init(owner: String, noun: String = "field") {
         self.owner = owner
+        self.noun = noun
         fields = Array(Field.allCases)
         names = fields.map { Array($0.rawValue.utf8) }
     }
@@ -65,7 +68,7 @@ struct FieldTable<Field: CaseIterable & RawRepresentable & Sendable>: Sendable w
     var allNames: [String] { fields.map(\.rawValue) }
 }
 
-let rootFields = FieldTable<RootField>(owner: "a topology")
+let rootFields = FieldTable<RootField>(owner: "a topology", noun: "section")
 let meshFields = FieldTable<MeshField>(owner: "`mesh`")
 let nodeFields = FieldTable<NodeField>(owner: "a node")
 let defaultsFields = FieldTable<NodeField>(owner: "`defaults`")
@@ -82,11 +85,11 @@ extension Reader {
         guard tree.kind(key) == .scalar else { return nil }
         suggested = nil
         if let field = table.match(tree.text(key)) { return field }
-        reportUnknown(key, value, owner: table.owner, names: table.allNames)
+        reportUnknown(key, value, "\(table.owner) has no \(table.noun)", names: table.allNames)
         return nil
     }
 
-    private mutating func reportUnknown(_ key: YAMLTree.ID, _ value: YAMLTree.ID, owner: String, names: [String]) {
+    private mutating func reportUnknown(_ key: YAMLTree.ID, _ value: YAMLTree.ID, _ lack: String, names: [String]) {
         let name = tree.string(key)
         let place = tree.place(key)
         let folded = name.lowercased().filter { $0 != "_" && $0 != "-" }
@@ -108,7 +111,7 @@ extension Reader {
         }
         if let remedy = foreignFields[folded], !names.contains(where: { $0.lowercased() == folded }) {
             problems.error(
-                "topology.unknown-field", "\(owner) has no field \"\(shown(name))\"", at: place,
+                "topology.unknown-field", "\(lack) \"\(shown(name))\"", at: place,
                 notes: [Diagnostic.Note(remedy)])
             return
         }
@@ -124,12 +127,12 @@ extension Reader {
         }
         guard let known else {
             problems.error(
-                "topology.unknown-field", "\(owner) has no field \"\(shown(name))\"", at: place,
+                "topology.unknown-field", "\(lack) \"\(shown(name))\"", at: place,
                 notes: [Diagnostic.Note("known here: \(names.joined(separator: ", "))")])
             return
         }
         problems.error(
-            "topology.unknown-field", "\(owner) has no field \"\(shown(name))\": did you mean \"\(known)\"?", at: place,
+            "topology.unknown-field", "\(lack) \"\(shown(name))\": did you mean \"\(known)\"?", at: place,
             fixIts: [Diagnostic.FixIt("write \"\(known)\"", replace: place, with: known)])
     }
 
@@ -168,21 +171,6 @@ extension Reader {
         guard tree.kind(id) == .scalar else { return false }
         return isKeyShapedText(tree.text(id))
     }
-}
-
-/// 43 or 44 characters of base64, or 64 of hex.
-func isKeyShapedText(_ text: Span<UInt8>) -> Bool {
-    guard text.count == 43 || text.count == 44 || text.count == 64 else { return false }
-    for index in text.indices {
-        switch text[index] {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="),
-            UInt8(ascii: "-"), UInt8(ascii: "_"):
-            continue
-        default: return false
-        }
-    }
-    return true
 }
 
 /// wg-quick's hooks, and what does their work here.

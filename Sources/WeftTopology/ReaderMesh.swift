@@ -220,6 +220,10 @@ extension Reader {
 
     /// A name that Linux accepts for an interface.
     mutating func interfaceName(_ id: YAMLTree.ID) -> Located<String>? {
+        guard !isKeyShaped(id) else {
+            wrongType("`interface`", "an interface's name", id)
+            return nil
+        }
         guard let text = text(id, "`interface`") else { return nil }
         if let reason = interfaceNameProblem(text) {
             problems.error("topology.interface-name", reason, at: tree.place(id))

@@ -131,15 +131,13 @@ extension Reader {
     private mutating func subject(_ id: YAMLTree.ID, _ what: String) -> Located<AccessSubject>? {
         let place = tree.place(id)
         guard tree.kind(id) == .scalar, !tree.isNull(id) else {
-            wrongType(what, "a node, a group, a network or internet", id)
+            wrongType(what, "the name of a node or a group, or a network", id)
             return nil
         }
         let text = tree.string(id)
         if text == "internet" { return Located(.internet, at: place) }
-        if text == "*" || text == "any" || text == "all" {
-            problems.error(
-                "topology.access", "\"\(text)\" is not a word here: name a group, a node, or a network of the mesh",
-                at: place)
+        if text == "*" {
+            problems.error("topology.access", "\"*\" is not a word here: name a group, a node, or a network", at: place)
             return nil
         }
         if text.contains("/") || text.contains(":") || fourPartsReason(text) == nil && IPAddress(text) != nil

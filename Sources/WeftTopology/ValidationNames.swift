@@ -41,6 +41,9 @@ extension Validator {
     }
 
     mutating func checkReferences() {
+        if nodes.isEmpty, !problems.hasErrors {
+            problems.warning("topology.no-nodes", "the mesh has no nodes", at: topology.mesh.name.place)
+        }
         checkConnect()
         checkGroups()
         checkLinks()
@@ -193,6 +196,16 @@ extension Validator {
             }
         case .named(let name):
             if topology.index(ofNode: name) == nil, groups[name] == nil {
+                guard !["all", "any", "everyone"].contains(name) else {
+                    problems.error(
+                        "topology.access",
+                        "\"\(name)\" is not a word here, and no group has that name: name a group, a node, or a network",
+                        at: subject.place,
+                        notes: topology.mesh.addresses.first.map {
+                            [Diagnostic.Note("\($0.value) is the whole mesh")]
+                        } ?? [])
+                    return
+                }
                 unknown(name, orGroup: true, at: subject.place)
             }
         case .prefix: break

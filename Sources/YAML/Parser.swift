@@ -292,8 +292,3 @@ private struct TreeBuilder: ~Copyable {
 private func position(_ mark: yaml_mark_t) -> SourcePosition {
     SourcePosition(line: UInt32(truncatingIfNeeded: mark.line + 1), column: UInt32(truncatingIfNeeded: mark.column + 1))
 }
-
-/// A name cut to a length that a message can hold.
-package func shown(_ text: some StringProtocol) -> String {
-    text.count > 60 ? "\(text.prefix(57))…" : String(text)
-}

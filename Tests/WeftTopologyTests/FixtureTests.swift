@@ -38,6 +38,23 @@ private let fixtureNames: [String] = {
         #expect(text == golden)
     }
 
+    /// Whatever has the shape of a key and does not stand under `publicKey` is in no message, in no form.
+    @Test(arguments: fixtureNames.filter { $0.contains("secret") || $0.contains("private") || $0.contains("-key") })
+    func keepsSecrets(name: String) throws {
+        let folder = fixtures.appending(path: name)
+        let path = folder.appending(path: "corp.yaml")
+        guard let source = try? String(contentsOf: path, encoding: .utf8) else { return }
+        let files = SourceFiles([SourceFiles.File(name: "corp.yaml", bytes: Array(source.utf8))])
+        let diagnostics = TopologyReader.read(files).diagnostics
+        let text = DiagnosticText().render(diagnostics, in: files)
+        let json = String(decoding: try JSONEncoder().encode(DiagnosticReport(diagnostics, in: files)), as: UTF8.self)
+            .replacing("\\/", with: "/")
+        for match in source.matches(of: #/(ublicKey"?: *"?)?([A-Za-z0-9+\/]{43}=)/#) where match.1 == nil {
+            #expect(!text.contains(match.2), "\(match.2)")
+            #expect(!json.contains(match.2), "\(match.2)")
+        }
+    }
+
     @Test func thereAreFixtures() {
         #expect(fixtureNames.count > 120)
     }
