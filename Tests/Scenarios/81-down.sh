@@ -3,7 +3,7 @@
 # deleted, and nothing where the peers went first.
 # beds: vm
 # vm: --no-expedited-rcu --icount
-# timeout: 60
+# timeout: 150
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
