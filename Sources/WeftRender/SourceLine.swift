@@ -22,14 +22,14 @@ struct DisplayCell {
         case 0x7F:
             self.init(text: "\u{2421}", width: 1)
         default:
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned:
+            if !scalar.isPrintable {
                 let text = "<U+\(String(value, radix: 16, uppercase: true))>"
                 self.init(text: text, width: text.utf8.count)
-            case .nonspacingMark, .enclosingMark:
-                self.init(text: String(scalar), width: 0)
-            default:
-                self.init(text: String(scalar), width: Self.isWide(value) ? 2 : 1)
+                return
+            }
+            switch scalar.properties.generalCategory {
+            case .nonspacingMark, .enclosingMark: self.init(text: String(scalar), width: 0)
+            default: self.init(text: String(scalar), width: Self.isWide(value) ? 2 : 1)
             }
         }
     }
