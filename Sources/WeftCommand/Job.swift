@@ -36,7 +36,7 @@ struct Job {
         let memory = try machine.memory(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         if output.format == .text { show(plan) }
-        if plan.isBlocked, desired != nil {
+        if plan.isHeld || (plan.isBlocked && desired != nil) {
             throw Failure("something that is not weft's stands in the way: nothing was changed")
         }
         while !plan.isEmpty, !yes {

@@ -168,7 +168,9 @@ extension ForeignObject {
             remedy = "If it is left from a weft whose state folder was lost, remove it with `ip link delete \(name)`."
         } else if let alias = link.alias, alias.hasPrefix(Link.alias(mesh: "")) {
             description = "\(name) belongs to the mesh \(alias.dropFirst(Link.alias(mesh: "").count))"
-            remedy = "Give one of the two meshes another `interface` name."
+            remedy =
+                "Give one of the two meshes another `interface` name. If this is the same mesh under its old name, take "
+                + "that down first: `weft down --interface \(name)`."
         } else if link.kind == LiveLink.kernelKind {
             description = "\(name) is a WireGuard interface that weft did not make"
             remedy =
@@ -177,7 +179,9 @@ extension ForeignObject {
         } else {
             description = "\(name) is an interface of kind \(link.kind.isEmpty ? "(hardware)" : link.kind)"
         }
-        self.init(kind: "interface", description: description, relation: .blocksLink, remedy: remedy)
+        self.init(
+            kind: "interface", description: description, relation: .blocksLink, remedy: remedy,
+            bearsMark: link.name == name && link.alias?.hasPrefix(Link.alias(mesh: "")) == true)
     }
 }
 

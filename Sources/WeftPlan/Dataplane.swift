@@ -90,8 +90,13 @@ package struct ForeignObject: Hashable, Sendable {
     package var relation: Relation
     /// What to do about it; empty where nothing needs doing.
     package var remedy: String
+    /// A link that bears a mesh's mark: routes, claims and memory under its name are that mesh's.
+    package var bearsMark: Bool
 
-    package init(kind: String, description: String, relation: Relation = .leftAlone, remedy: String = "") {
+    package init(
+        kind: String, description: String, relation: Relation = .leftAlone, remedy: String = "", bearsMark: Bool = false
+    ) {
+        self.bearsMark = bearsMark
         self.kind = kind
         self.description = description
         self.relation = relation

@@ -15,6 +15,13 @@ package struct Plan: Sendable {
     /// Whether nothing at all can be done until a foreign object is gone.
     package var isBlocked: Bool { foreign.contains { $0.relation == .blocksLink } }
 
+    /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,
+    /// not even to take this mesh down. Routes and claims are told apart by the interface's name alone.
+    package var isHeld: Bool { foreign.contains { $0.relation == .blocksLink && $0.bearsMark } }
+
+    /// Whether the mesh is to go.
+    package var takesDown = false
+
     /// What stands in the way of something.
     package var obstacles: [ForeignObject] { foreign.filter { $0.relation != .leftAlone } }
 
@@ -41,7 +48,8 @@ extension Plan {
         operations = []
         endpointsToRemember = [:]
         let wanted = desired?.state ?? HostState()
-        if isBlocked, wanted.link != nil { return }
+        takesDown = wanted.link == nil
+        if isHeld || (isBlocked && !takesDown) { return }
 
         let live = observed.state
         let interface = mesh.interface

@@ -99,7 +99,7 @@ package struct PlanOutcomeText {
 
     private func remainder(_ remaining: Plan, interface: String, hasFailures: Bool) -> String {
         if remaining.isEmpty, remaining.obstacles.isEmpty {
-            return plan.removesLink ? "\(interface) is gone." : "\(interface) is as the topology wants it."
+            return plan.takesDown ? "\(interface) is gone." : "\(interface) is as the topology wants it."
         }
         let obstacles = remaining.obstacles.count
         if remaining.isEmpty { return "In the way: \(counted(obstacles, "obstacle")), see the plan." }
@@ -108,13 +108,6 @@ package struct PlanOutcomeText {
             ? "Still to do: \(rest)."
             : "\(interface) is not as the topology wants it although every operation succeeded: \(rest). "
                 + "Another program may be changing it; `weft plan` shows what differs."
-    }
-}
-
-extension Plan {
-    /// Whether this plan takes the interface away.
-    var removesLink: Bool {
-        operations.contains { if case .link(.remove) = $0.operation { true } else { false } }
     }
 }
 

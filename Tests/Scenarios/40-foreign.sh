@@ -68,20 +68,24 @@ refuses "a WireGuard interface that weft did not make is in the way too" weft fr
 contains "and is named" wg0 "$output"
 enter fra ip link del wg0
 
-# Two meshes with the same addresses.
-converges fra
+# A second mesh that was given the same interface touches nothing of the first one's, also when it is taken down.
+succeeds "apply" weft fra apply
 corp=$topology
 topology_begin
-sed -i 's/name: test/name: twin/; s/wg0/wg1/' "$topology/mesh.yaml"
-topology_node fra 10.80.7.1 -- "endpoint: \"$(mesh_address fra 4):51830\""
-refuses "a mesh with another's addresses is not taken for right" weft fra apply
-contains "and the overlap is named" "Another mesh on this host has these addresses" "$output"
-succeeds "it goes" weft fra down
+sed -i 's/name: test/name: lab/; s/10.80/10.90/; s/fd80/fd90/' "$topology/mesh.yaml"
+topology_node fra 10.90.0.1 fd90::1 -- "endpoint: \"$(mesh_address fra 4):51830\""
+before=$(live fra wg0)
+refuses "the interface belongs to another mesh" weft fra apply
+contains "which is named" "the mesh test" "$output"
+refuses "down says so too" weft fra down
+contains "and names it" "the mesh test" "$output"
+same "the first mesh is as it was" "$before" "$(live fra wg0)"
 topology=$corp
-unchanged fra "the first is as it was"
-weft fra down > /dev/null
+unchanged fra "the first mesh is still known"
+succeeds "down" weft fra down
 
 # Two meshes, in either order.
+corp=$topology
 topology_begin
 sed -i 's/name: test/name: lab/; s/wg0/wg1/; s/10.80/10.90/; s/fd80/fd90/' "$topology/mesh.yaml"
 topology_node fra 10.90.0.1 fd90::1 -- "endpoint: \"$(mesh_address fra 4):51830\""

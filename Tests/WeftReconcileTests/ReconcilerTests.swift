@@ -157,6 +157,21 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(host.kernel.links["wg0"]?.alias == "somebody's")
     }
 
+    /// Two meshes that were given one interface name: what goes by the name is the first one's, also when the second is
+    /// taken down.
+    @Test func takingAMeshDownLeavesAnotherOneOnTheSameInterfaceAlone() throws {
+        var host = Host()
+        try host.apply(random(1))
+        let before = try contents(host.kernel)
+        let mutations = host.kernel.mutations
+        let other = MeshIdentity(mesh: "other", interface: mesh.interface)
+        let plan = try host.plan(nil, other)
+        #expect(plan.isHeld && plan.isEmpty && plan.takesDown)
+        try host.apply(nil, other)
+        #expect(host.kernel.mutations == mutations)
+        #expect(try contents(host.kernel) == before)
+    }
+
     @Test func aForeignRouteStaysAndIsNamed() throws {
         let desired = random(3)
         let taken = try #require(desired.state.routes.first { $0.target == .interface })

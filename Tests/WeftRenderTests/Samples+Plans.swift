@@ -10,6 +10,7 @@ extension Samples {
         var plan = Plan(mesh: mesh, desired: nil, observed: Observation(time: now), memory: MeshMemory())
         plan.operations = operations
         plan.foreign = foreign
+        plan.takesDown = operations.contains { if case .link(.remove) = $0.operation { true } else { false } }
         return plan
     }
 

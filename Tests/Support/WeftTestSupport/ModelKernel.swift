@@ -75,7 +75,9 @@ package struct ModelKernel: Dataplane {
         guard let link = links[mesh.interface] else { return observation }
         guard link.alias == mesh.alias else {
             observation.foreign.append(
-                ForeignObject(kind: "interface", description: mesh.interface, relation: .blocksLink))
+                ForeignObject(
+                    kind: "interface", description: mesh.interface, relation: .blocksLink,
+                    bearsMark: link.alias.hasPrefix("weft:")))
             return observation
         }
         observation.state.link = Link(name: mesh.interface, mtu: link.mtu, isUp: link.isUp, alias: link.alias)
