@@ -82,6 +82,7 @@ struct SourceLine {
             mask(shifted.clamped(to: 0..<cells.count))
         }
         for range in Self.namedSecrets(Array(slice), scalars) { mask(range.clamped(to: 0..<cells.count)) }
+        for range in Self.strayKeys(scalars) { maskRest(range) }
         if Self.endsWithSecretName(previous) { mask(0..<cells.count) }
     }
 
@@ -101,6 +102,12 @@ struct SourceLine {
         for (offset, index) in range.enumerated() {
             cells[index] = offset == 0 ? DisplayCell(text: "(hidden)", width: 8) : DisplayCell(text: "", width: 0)
         }
+    }
+
+    /// The same for a range of which some may be masked already: the word is not said twice.
+    private mutating func maskRest(_ range: Range<Int>) {
+        guard cells[range].contains(where: { $0.text.isEmpty }) else { return mask(range) }
+        for index in range where cells[index].text != "(hidden)" { cells[index] = DisplayCell(text: "", width: 0) }
     }
 
     private static let secretNames: [[UInt8]] = [
@@ -127,6 +134,21 @@ struct SourceLine {
         }
         return found
     }
+
+    /// What has the shape of a key and does not stand under `publicKey`: `privateKey` without its colon, a key alone on a
+    /// line, one in the wrong field. A place that another part of the house has named is not needed for these.
+    private static func strayKeys(_ scalars: [Unicode.Scalar]) -> [Range<Int>] {
+        keyShapedRanges(scalars.map(\.value)).filter { range in
+            // A zero between the characters is UTF-16.
+            let before = scalars[..<range.lowerBound].suffix(80).compactMap { scalar -> UInt8? in
+                scalar.isASCII && scalar.value != 0 ? lowercase(UInt8(scalar.value)) : nil
+            }
+            guard let last = before.lastIndex(where: { !isBlankOrQuote($0) && !isSeparator($0) }) else { return true }
+            return last + 1 == before.count || !before[...last].suffix(publicName.count).elementsEqual(publicName)
+        }
+    }
+
+    private static let publicName: [UInt8] = Array("publickey".utf8)
 
     /// Whether nothing follows a secret's name on a line but what announces a value: that is on the next line then.
     private static func endsWithSecretName(_ bytes: ArraySlice<UInt8>) -> Bool {

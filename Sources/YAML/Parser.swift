@@ -76,7 +76,10 @@ private struct TreeBuilder: ~Copyable {
     mutating func build() -> Bool {
         let source = self.source
         return unsafe source.withUnsafeBufferPointer { buffer in
-            unsafe yaml_parser_set_input_string(parser, buffer.baseAddress, buffer.count)
+            // libyaml counts a byte-order mark as a column, and then takes the second line for one of another block.
+            let mark = source.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
+            unsafe yaml_parser_set_input_string(
+                parser, buffer.baseAddress.map { unsafe $0 + mark }, buffer.count - mark)
             var event = unsafe yaml_event_t()
             while true {
                 guard unsafe yaml_parser_parse(parser, &event) == 1 else {

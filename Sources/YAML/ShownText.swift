@@ -1,9 +1,13 @@
 // Text from a file, as a message may repeat it: short, and never what has the shape of a key.
 
+import WeftDiagnostics
+
 /// A name or value cut to a length that a message can hold. What may be a secret reads `(hidden)`.
 package func shown(_ text: some StringProtocol) -> String {
-    let string = String(text)
+    var string = String(text)
     if isKeyShapedText(string.utf8Span.span) { return "(hidden)" }
+    // Before it is cut, so that half a key is not shown for want of the other half.
+    string = hidingKeys(string)
     return string.count > 60 ? "\(string.prefix(57))…" : string
 }
 

@@ -109,6 +109,33 @@ private func range(_ line: UInt32, _ start: UInt32, _ end: UInt32, file: UInt32 
         #expect(!DiagnosticText().render([problem], in: files(source)).contains("hunter"))
     }
 
+    /// A slip of the hand leaves a key where no field names it: without its colon, alone, in a wrong field, in UTF-16.
+    @Test(arguments: [
+        "privateKey KEY", "KEY", "  KEY:", "    interface: KEY", "    presharedKeys: [KEY]", "    key: KEY",
+        "publicKey: x # KEY",
+    ])
+    func strayKeysAreMasked(form: String) {
+        let base64 = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+        let hexadecimal = String(repeating: "4f", count: 32)
+        for key in [base64, String(base64.dropLast(2)), hexadecimal] {
+            let source = form.split(separator: "KEY", omittingEmptySubsequences: false).joined(separator: key)
+            let wide = String(source.flatMap { [$0, "\u{0}"] })
+            for source in [source, wide] {
+                let problem = Diagnostic("yaml.syntax", "x", at: range(1, 1, 2))
+                let text = DiagnosticText().render([problem], in: files(source)).filter { $0 != "␀" }
+                #expect(!text.contains("lXXJte14") && !text.contains("4f4f"), "\(text)")
+            }
+        }
+    }
+
+    @Test(arguments: ["publicKey: KEY", "  PublicKey = KEY", "{\"publicKey\": \"KEY\"}", "x: {publicKey: KEY, a: b}"])
+    func publicKeysAreShown(form: String) {
+        let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+        let source = form.split(separator: "KEY", omittingEmptySubsequences: false).joined(separator: key)
+        let text = DiagnosticText().render([Diagnostic("a", "x", at: range(1, 1, 2))], in: files(source))
+        #expect(text.contains(key))
+    }
+
     @Test func namedSecretsAreMaskedInLongLines() {
         let filler = String(repeating: "a: b, ", count: 2000)
         let source = "{\(filler)privateKey: hunter2, \(filler)}"

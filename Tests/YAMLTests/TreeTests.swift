@@ -53,6 +53,28 @@ private func text(_ place: SourceRange) -> String {
         }
     }
 
+    /// Editors on Windows write one. Places count as if it were not there.
+    @Test(arguments: ["a: 1\nb: 2\n", "a: 1\r\nb: 2\r\n", "---\na: 1\nb: 2\n", "# a\na: 1\nb: 2\n"])
+    func aByteOrderMarkChangesNothing(source: String) throws {
+        let (plain, marked) = (parse(source), parse("\u{FEFF}" + source))
+        #expect(marked.diagnostics.isEmpty)
+        let (one, two) = (try #require(plain.tree), try #require(marked.tree))
+        let pairs = Array(two.pairs(two.root))
+        #expect(pairs.map { two.string($0.key) } == ["a", "b"])
+        #expect(pairs.map { text(two.place($0.key)) } == Array(one.pairs(one.root)).map { text(one.place($0.key)) })
+    }
+
+    @Test func aKeyGivenTwiceIsNotRepeatedWhereItMayBeASecret() throws {
+        let key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+        let (_, diagnostics) = parse("\(key): 1\n\(key): 2\n")
+        #expect(diagnostics.map(\.message) == ["\"(hidden)\" is given twice"])
+        // A file of wg-quick's is one long text to YAML.
+        #expect(
+            shown("PrivateKey = \(key) [Interface] and what follows there")
+                == "PrivateKey = (hidden) [Interface] and what follows there")
+        #expect(shown("of no key's shape: " + String(repeating: "0123456789", count: 5)).hasSuffix("…"))
+    }
+
     @Test func nulls() throws {
         let tree = try #require(parse("[~, null, \"\", '~', nil, Null]\n").tree)
         #expect(tree.items(tree.root).map { tree.isNull($0) } == [true, true, false, false, false, true])
