@@ -87,9 +87,18 @@ private struct Compiler {
             peers: peers,
             routes: routes(prefixes, interface: interface),
             sysctls: forwarding(prefixes, hops: hops))
+        leaveOutWhatTheMTUForbids(&desired.state)
         warnAboutOverlaps(desired.state.routes)
         return Compilation(
             desired: desired, diagnostics: diagnostics, unsupported: unsupported(), nextChange: nextChange)
+    }
+
+    /// Under 1280 bytes Linux takes IPv6 off a link and refuses it from then on: a state that wants it there would never be
+    /// reached. What refuses packets to absent nodes stays, because nothing else keeps them off the default route.
+    private func leaveOutWhatTheMTUForbids(_ state: inout HostState) {
+        guard let mtu = state.link?.mtu, mtu < 1280 else { return }
+        state.addresses.removeAll { $0.address.family == .v6 }
+        state.routes.removeAll { $0.prefix.family == .v6 && $0.target == .interface }
     }
 
     /// WireGuard's own default, in bytes: 1500 less IPv6's header, UDP's and its own.
@@ -306,13 +315,14 @@ extension Topology {
     package static let defaultPort: UInt16 = 51_820
 
     /// The port a node listens on: its own, else its endpoint's, else 51820 where anybody dials it; nil where the
-    /// kernel may choose.
+    /// kernel may choose. Where one pair dials it elsewhere, that is that pair's way in, through a forwarded port
+    /// perhaps, and moves the port only of a node that has no endpoint for all.
     package func listenPort(of index: Int) -> UInt16? {
         let node = nodes[index]
-        if let port = node.listenPort ?? node.endpoint?.value.port { return port }
+        if let port = node.listenPort { return port }
+        if let endpoint = node.endpoint { return endpoint.value.port ?? Self.defaultPort }
         let override = links.lazy.compactMap { $0.endpoints[node.name]?.value }.first
-        if let override { return override.port ?? Self.defaultPort }
-        return node.endpoint == nil ? nil : Self.defaultPort
+        return override.map { $0.port ?? Self.defaultPort }
     }
 }
 

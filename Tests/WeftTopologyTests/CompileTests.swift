@@ -57,6 +57,28 @@ extension Topology {
 }
 
 @Suite struct CompileTests {
+    /// Linux takes IPv6 off a link of less than 1280 bytes: wanting it there would never end.
+    @Test(arguments: [(1279, 0), (1280, 1)] as [(UInt32, Int)])
+    func aSmallMTULeavesIPv6Out(mtu: UInt32, count: Int) throws {
+        var mesher = Mesher()
+        for (index, name) in ["ams", "fra"].enumerated() {
+            let address = try #require(IPAddress("fd80::\(index + 1)"))
+            mesher.add(name, endpoint: true) { node in
+                node.addresses.append(Located(address, at: nowhere))
+                node.mtu = mtu
+            }
+        }
+        var topology = try mesher.topology()
+        topology.mesh.addresses.append(Located(try #require(IPPrefix("fd80::/48")), at: nowhere))
+        let state = try topology.state(of: "ams")
+        #expect(state.addresses.count { $0.address.family == .v4 } == 1)
+        #expect(state.addresses.count { $0.address.family == .v6 } == count)
+        let routes = state.routes.filter { $0.prefix.family == .v6 }
+        #expect(routes.count { $0.target == .interface } == count)
+        // Packets to absent nodes are kept off the default route all the same.
+        #expect(routes.count { $0.target == .unreachable } == 1)
+    }
+
     @Test func aPairWithoutEndpointsGoesThroughTheHub() throws {
         var mesher = Mesher()
         mesher.add("ana")
@@ -76,6 +98,23 @@ extension Topology {
         #expect(try topology.state(of: "bob").sysctls == [Sysctl("net/ipv4/ip_forward", "1")])
         #expect(try topology.state(of: "ana").sysctls.isEmpty)
         #expect(try topology.state(of: "ana").device?.listenPort == nil)
+    }
+
+    /// One pair's way to a node is not where the node listens, and not where the others dial it.
+    @Test func aLinksEndpointMovesNobodysPort() throws {
+        var mesher = Mesher()
+        for name in ["ams", "ana", "fra"] { mesher.add(name, endpoint: name != "ana") }
+        mesher.links = [
+            PairLink(
+                place: nowhere, between: (Located("ana", at: nowhere), Located("fra", at: nowhere)),
+                endpoints: [
+                    "fra": Located(NodeEndpoint(host: .address(IPAddress(v4: 0x0A00_0005)), port: 4000), at: nowhere)
+                ])
+        ]
+        let topology = try mesher.topology()
+        #expect(try topology.peer("fra", at: "ana")?.endpoint?.description == "10.0.0.5:4000")
+        #expect(try topology.peer("fra", at: "ams")?.endpoint?.description == "192.0.2.3:51820")
+        #expect(try topology.state(of: "fra").device?.listenPort == 51_820)
     }
 
     @Test func twoHubsRelayOnlyOnce() throws {
