@@ -16,8 +16,18 @@ package struct WeftCommand: ParsableCommand {
 
     package init() {}
 
+    /// A caller may have closed them, and the next file to be opened would then take the number of standard output: the
+    /// state folder's, or a device's socket, and the plan would be written into it.
+    private static func keepStandardDescriptors() {
+        for descriptor: Int32 in 0...2 where fcntl(descriptor, F_GETFD) == -1 {
+            // The lowest free number is this one.
+            _ = open("/dev/null", O_RDWR)
+        }
+    }
+
     /// Runs the command that the process was called with, and ends the process.
     package static func run() -> Never {
+        keepStandardDescriptors()
         main()
         Glibc.exit(0)
     }
