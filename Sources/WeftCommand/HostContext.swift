@@ -48,6 +48,14 @@ struct HostContext {
     /// The node whose public key belongs to this host's private key.
     private static func identify(_ own: OwnKey, options: HostOptions, in loaded: LoadedTopology) throws -> Int {
         guard let index = loaded.topology.index(ofKey: own.publicKey) else {
+            // A private key where its public key should be is the one mistake that must not wait.
+            if let node = loaded.topology.nodes.first(where: {
+                SecretTagger.tag($0.publicKey.value.bytes.span) == own.tag
+            }) {
+                throw Failure(
+                    "the publicKey of \(node.name) is this host's private key: everybody who reads the topology has it",
+                    remedy: "make a new one with `weft key generate`, and give its public key to \(node.name)")
+            }
             throw Failure(
                 "the key in \(options.privateKey) belongs to no node of this topology",
                 remedy: "its public key is \(own.publicKey.base64): give it to this host's node as publicKey")

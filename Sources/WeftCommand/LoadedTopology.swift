@@ -33,7 +33,7 @@ struct LoadedTopology {
     static func read(_ path: String) -> (Topology?, SourceFiles, [Diagnostic]) {
         let (files, problems) = TopologyFolder(path).read()
         if !problems.isEmpty { return (nil, files, problems) }
-        let (topology, diagnostics) = TopologyReader.read(files)
+        let (topology, diagnostics) = TopologyReader.read(files, at: Machine.clock())
         return (topology, files, diagnostics)
     }
 

@@ -17,14 +17,23 @@ struct LiveRoute: Hashable {
     var interface: UInt32
 }
 
+extension LiveRoute {
+    /// Whether this is another mesh's range that shares addresses with a range of ours.
+    func isRange(overlapping range: Route.Key) -> Bool {
+        proto == MeshIdentity.protocolNumber && type == UInt8(RTN_UNREACHABLE)
+            && MeshIdentity.isUnreachableMetric(route.metric) && route.table == range.table
+            && route.prefix.overlaps(range.prefix)
+    }
+}
+
 /// Takes routes. What is ours goes into `ours`, in the kernel's order; `others` gets what `keepsOthers` says.
 struct RouteReading: MessageConsumer {
     enum Others {
         case none
         /// On our interface, made neither by us nor by the kernel.
         case onInterface
-        /// Of these keys, wherever they lead.
-        case at(Set<Route.Key>)
+        /// Of these keys, wherever they lead; and ranges of other meshes that overlap one of ours among them.
+        case at(Set<Route.Key>, ranges: [Route.Key])
     }
 
     /// Of our link; 0 where there is none.
@@ -109,9 +118,12 @@ struct RouteReading: MessageConsumer {
         case .none: break
         case .onInterface:
             if route.interface == interface, interface != 0 { others.append(route) }
-        case .at(let keys):
+        case .at(let keys, let ranges):
             // A route for one type of service stands beside ours, not in its way.
-            if !isOurs, service == 0, keys.contains(route.route.key) { others.append(route) }
+            guard !isOurs, service == 0 else { return }
+            if keys.contains(route.route.key) || ranges.contains(where: { route.isRange(overlapping: $0) }) {
+                others.append(route)
+            }
         }
     }
 }

@@ -41,7 +41,8 @@ struct Routes {
     /// Which of `keys` are taken by routes that are not ours, and which by ours.
     func find(_ keys: [Route.Key]) throws(DataplaneError) -> RouteReading {
         var reading = RouteReading(
-            interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .at(Set(keys)))
+            interface: interface, unreachableMetric: mesh.unreachableMetric,
+            keeps: .at(Set(keys), ranges: ranges(among: keys)))
         for family in IPAddress.Family.allCases {
             let tables = Set(keys.lazy.filter { $0.prefix.family == family }.map(\.table))
             for table in tables.sorted() {
@@ -67,11 +68,22 @@ struct Routes {
     /// The routes of others at `keys`, as a plan shows them.
     func obstacles(at keys: [Route.Key]) throws(DataplaneError) -> [ForeignObject] {
         var names: [UInt32: String] = [:]
+        let ranges = ranges(among: keys)
         return try find(keys).others.map { found in
-            ForeignObject(
+            if let range = ranges.first(where: { found.isRange(overlapping: $0) }) {
+                return ForeignObject(
+                    kind: "route", description: describe(found, &names), relation: .blocksRoute(range),
+                    remedy: "Another mesh on this host has these addresses: give one of the two another range, or a "
+                        + "`table` of its own.")
+            }
+            return ForeignObject(
                 kind: "route", description: describe(found, &names), relation: .blocksRoute(found.route.key),
                 remedy: "Remove it, or let the mesh's routes stand in a `table` of their own.")
         }
+    }
+
+    private func ranges(among keys: [Route.Key]) -> [Route.Key] {
+        keys.filter { $0.metric == mesh.unreachableMetric }
     }
 
     /// As `ip route` prints it.

@@ -19,6 +19,9 @@ package struct MeshIdentity: Hashable, Sendable {
     /// interface's name. Worse than any metric in use, and another for each interface.
     package var unreachableMetric: UInt32 { 0x7700_0000 | Self.hash(interface) & 0x00FF_FFFF }
 
+    /// Whether a metric is the one of some mesh's `unreachable` routes.
+    package static func isUnreachableMetric(_ metric: UInt32) -> Bool { metric >> 24 == 0x77 }
+
     /// The name under which a kernel device is made before it gets its alias and its final name, in one message.
     /// A link of this name is a half-made one of this mesh, and of nobody else.
     package var reservedName: String {

@@ -84,8 +84,20 @@ topology=$corp
 unchanged fra "the first mesh is still known"
 succeeds "down" weft fra down
 
-# Two meshes, in either order.
+# Two meshes with the same addresses.
+converges fra
 corp=$topology
+topology_begin
+sed -i 's/name: test/name: twin/; s/wg0/wg1/' "$topology/mesh.yaml"
+topology_node fra 10.80.7.1 -- "endpoint: \"$(mesh_address fra 4):51830\""
+refuses "a mesh with another's addresses is not taken for right" weft fra apply
+contains "and the overlap is named" "Another mesh on this host has these addresses" "$output"
+succeeds "it goes" weft fra down
+topology=$corp
+unchanged fra "the first is as it was"
+weft fra down > /dev/null
+
+# Two meshes, in either order.
 topology_begin
 sed -i 's/name: test/name: lab/; s/wg0/wg1/; s/10.80/10.90/; s/fd80/fd90/' "$topology/mesh.yaml"
 topology_node fra 10.90.0.1 fd90::1 -- "endpoint: \"$(mesh_address fra 4):51830\""
