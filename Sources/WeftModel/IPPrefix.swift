@@ -164,7 +164,11 @@ package struct PrefixList: Sendable, RandomAccessCollection {
 extension PrefixList: Hashable {
     @inlinable
     package static func == (left: Self, right: Self) -> Bool {
-        left.count == right.count && left.elementsEqual(right)
+        let left = left.storage.span
+        let right = right.storage.span
+        if left.count != right.count { return false }
+        for index in left.indices where left[index] != right[index] { return false }
+        return true
     }
 
     @inlinable

@@ -24,6 +24,9 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
     /// and routes by prefix. Only what is left then is looked up by key.
     @inlinable
     package init(desired: [Object], live: [Object]) {
+        // Spans lend elements where arrays copy them, and a copy of a peer counts references.
+        let desired = desired.span
+        let live = live.span
         var desiredIndex = 0
         var liveIndex = 0
         while desiredIndex < desired.count, liveIndex < live.count {
@@ -47,6 +50,6 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
                 changed.append(Change(live: live[found], desired: desired[index]))
             }
         }
-        if !rest.isEmpty { removed = rest.values.sorted().map { live[$0] } }
+        for index in rest.values.sorted() { removed.append(live[index]) }
     }
 }

@@ -22,6 +22,18 @@ package struct EndpointPolicy: Sendable {
         AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
     }
 
+    /// Whether the endpoint was last applied just as it is written now.
+    func isRemembered(_ key: PublicKey, _ endpoint: SocketAddress) -> Bool {
+        guard let memory = remembered[key], memory.address == endpoint else { return false }
+        return isWrittenAlike(memory, key, endpoint)
+    }
+
+    /// Whether the topology's text is the one that was last applied.
+    private func isWrittenAlike(_ memory: AppliedEndpoint, _ key: PublicKey, _ endpoint: SocketAddress) -> Bool {
+        if let name = written[key] { return memory.written == name }
+        return memory.isLiteral && memory.address == endpoint
+    }
+
     /// An endpoint is set where the topology's text differs from what was last applied, where a name has another
     /// address and the session is stale, and, without memory, where the session is stale. One that is already there
     /// is left alone, and one taken out of the topology is no change.
@@ -30,22 +42,26 @@ package struct EndpointPolicy: Sendable {
     ) -> [(peer: Peer, endpoint: SocketAddress)] {
         var result: [(peer: Peer, endpoint: SocketAddress)] = []
         var liveIndices: [PublicKey: Int]?
-        for (position, peer) in desired.enumerated() {
-            guard let endpoint = peer.endpoint else { continue }
+        // Spans lend elements where arrays copy them, and a copy of a peer counts references.
+        let desired = desired.span
+        let live = live.span
+        for position in desired.indices {
+            guard let endpoint = desired[position].endpoint else { continue }
+            let key = desired[position].publicKey
             let index: Int
-            if position < live.count, live[position].publicKey == peer.publicKey {
+            if position < live.count, live[position].publicKey == key {
                 index = position
             } else {
                 if liveIndices == nil {
-                    liveIndices = Dictionary(
-                        uniqueKeysWithValues: live.enumerated().map { ($0.element.publicKey, $0.offset) })
+                    liveIndices = [:]
+                    for index in live.indices { liveIndices?[live[index].publicKey] = index }
                 }
-                guard let found = liveIndices?[peer.publicKey] else { continue }
+                guard let found = liveIndices?[key] else { continue }
                 index = found
             }
             if live[index].endpoint == endpoint { continue }
-            if let memory = remembered[peer.publicKey] {
-                if memory.written == written[peer.publicKey] ?? endpoint.description {
+            if let memory = remembered[key] {
+                if isWrittenAlike(memory, key, endpoint) {
                     if memory.address == endpoint || !isStale(statistics[index]) { continue }
                 }
             } else if !isStale(statistics[index]) {

@@ -5,12 +5,15 @@ package import WeftModel
 /// The endpoint last applied for a peer.
 package struct AppliedEndpoint: Hashable, Sendable {
     /// As the topology has it: `fra.example.net:51820`, `192.0.2.1:51820`.
-    package var written: String
-    package var address: SocketAddress
+    package let written: String
+    package let address: SocketAddress
+    /// Whether `written` is the address itself. Known once, so that a pass over ten thousand peers makes no text.
+    package let isLiteral: Bool
 
     package init(written: String, address: SocketAddress) {
         self.written = written
         self.address = address
+        isLiteral = written == address.description
     }
 }
 

@@ -86,32 +86,32 @@ extension Plan {
             return !blockedKeys.contains(route.route.key)
         }
         operations += routes.remove + addresses.remove + sysctls.release + sysctls.claim
-        rememberEndpoints(of: wanted.peers, live: live.peers, memory: memory, policy: policy)
+        rememberEndpoints(of: wanted.peers, live: live.peers, policy: policy)
     }
 
     /// What is live as the topology has it is remembered, so that a later change of the topology can be told from a
     /// peer that roamed.
     private mutating func rememberEndpoints(
-        of desired: [Peer], live: [Peer], memory: MeshMemory, policy: EndpointPolicy
+        of desired: [Peer], live: [Peer], policy: EndpointPolicy
     ) {
         var liveEndpoints: [PublicKey: SocketAddress]?
-        for (index, peer) in desired.enumerated() {
-            guard let endpoint = peer.endpoint,
-                memory.endpoints[peer.publicKey] != policy.applied(peer.publicKey, endpoint)
-            else { continue }
+        let desired = desired.span
+        let live = live.span
+        for index in desired.indices {
+            guard let endpoint = desired[index].endpoint else { continue }
+            let key = desired[index].publicKey
+            if policy.isRemembered(key, endpoint) { continue }
             let there: SocketAddress?
-            if index < live.count, live[index].publicKey == peer.publicKey {
+            if index < live.count, live[index].publicKey == key {
                 there = live[index].endpoint
             } else {
                 if liveEndpoints == nil {
                     liveEndpoints = [:]
-                    for peer in live { liveEndpoints?[peer.publicKey] = peer.endpoint }
+                    for index in live.indices { liveEndpoints?[live[index].publicKey] = live[index].endpoint }
                 }
-                there = liveEndpoints?[peer.publicKey]
+                there = liveEndpoints?[key]
             }
-            if there == endpoint {
-                endpointsToRemember[peer.publicKey] = policy.applied(peer.publicKey, endpoint)
-            }
+            if there == endpoint { endpointsToRemember[key] = policy.applied(key, endpoint) }
         }
     }
 }

@@ -60,8 +60,19 @@ struct Bench {
 
     var mesh: MeshIdentity { Work.mesh(interface) }
 
-    mutating func plan(_ desired: DesiredState) throws -> Plan {
-        Plan(mesh: mesh, desired: desired, observed: try plane.observe(mesh, sysctls: []), memory: MeshMemory())
+    mutating func plan(_ desired: DesiredState, _ memory: MeshMemory = MeshMemory()) throws -> Plan {
+        Plan(mesh: mesh, desired: desired, observed: try plane.observe(mesh, sysctls: []), memory: memory)
+    }
+
+    /// What an apply leaves in the state folder.
+    func memory(of desired: DesiredState) -> MeshMemory {
+        var memory = MeshMemory()
+        for peer in desired.state.peers {
+            memory.endpoints[peer.publicKey] = peer.endpoint.map {
+                AppliedEndpoint(written: $0.description, address: $0)
+            }
+        }
+        return memory
     }
 
     /// Applies a plan; the microseconds by kind.
@@ -87,6 +98,7 @@ struct Bench {
 
     mutating func pass() throws {
         let desired = work.desired(interface, arena)
+        let memory = memory(of: desired)
         var observing: [Double] = []
         var diffing: [Double] = []
         var both: [Double] = []
@@ -94,7 +106,7 @@ struct Bench {
             let begun = now()
             let observed = try plane.observe(mesh, sysctls: [])
             let read = now()
-            let plan = Plan(mesh: mesh, desired: desired, observed: observed, memory: MeshMemory())
+            let plan = Plan(mesh: mesh, desired: desired, observed: observed, memory: memory)
             let ended = now()
             if !plan.isEmpty { fail("something to do: \(plan.operations[0])") }
             observing.append(read - begun)
@@ -129,12 +141,13 @@ struct Bench {
     mutating func change(_ changed: Int) throws {
         let before = work.desired(interface, arena)
         let after = work.desired(interface, arena, changed: changed)
+        let memory = memory(of: before)
         var whole: [Double] = []
         var sending: [Double] = []
         for _ in 0..<runs {
             _ = apply(try plan(before))
             let begun = now()
-            let changes = try plan(after)
+            let changes = try plan(after, memory)
             let planned = now()
             _ = apply(changes)
             let ended = now()
