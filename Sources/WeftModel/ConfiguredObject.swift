@@ -1,8 +1,10 @@
 // The one shape of everything that Weft configures.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// A thing on a host that has an identity and a configuration. A host's state is collections of these, and the diff
 /// is one generic function over them.
-package protocol ConfiguredObject: Sendable {
+public protocol ConfiguredObject: Sendable {
     associatedtype Key: Hashable & Comparable & Sendable
 
     /// What tells this object from others of its kind on one interface.

@@ -1,52 +1,54 @@
 // IPv4 and IPv6 addresses as plain values: parsed strictly, printed canonically.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// An IPv4 or IPv6 address without a zone. The bits are in host order; an IPv4 address is in the low 32 bits of `low`.
 @frozen
-package struct IPAddress: Hashable, Sendable {
+public struct IPAddress: Hashable, Sendable {
     @frozen
-    package enum Family: UInt8, Hashable, Sendable, CaseIterable {
+    public enum Family: UInt8, Hashable, Sendable, CaseIterable {
         case v4 = 4
         case v6 = 6
 
         /// The length of an address of this family, in bits.
-        @inlinable package var bitWidth: Int { self == .v4 ? 32 : 128 }
+        @inlinable public var bitWidth: Int { self == .v4 ? 32 : 128 }
     }
 
-    package let high: UInt64
-    package let low: UInt64
-    package let family: Family
+    public let high: UInt64
+    public let low: UInt64
+    public let family: Family
 
     @inlinable
-    package init(v4 bits: UInt32) {
+    public init(v4 bits: UInt32) {
         high = 0
         low = UInt64(bits)
         family = .v4
     }
 
     @inlinable
-    package init(v6 high: UInt64, _ low: UInt64) {
+    public init(v6 high: UInt64, _ low: UInt64) {
         self.high = high
         self.low = low
         family = .v6
     }
 
     /// The IPv4 bits in host order; meaningless for IPv6.
-    @inlinable package var v4Bits: UInt32 { UInt32(truncatingIfNeeded: low) }
+    @inlinable public var v4Bits: UInt32 { UInt32(truncatingIfNeeded: low) }
 
     @inlinable
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         left.low == right.low && left.high == right.high && left.family == right.family
     }
 
     @inlinable
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         hasher.combine(high)
         hasher.combine(low ^ UInt64(family.rawValue) << 56)
     }
 
     /// The address with all bits after the first `length` cleared. `length` is clamped to the family's width.
     @inlinable
-    package func masked(to length: Int) -> IPAddress {
+    public func masked(to length: Int) -> IPAddress {
         switch family {
         case .v4:
             let length = max(0, min(32, length))
@@ -60,18 +62,18 @@ package struct IPAddress: Hashable, Sendable {
         }
     }
 
-    package var isUnspecified: Bool { high == 0 && low == 0 }
+    public var isUnspecified: Bool { high == 0 && low == 0 }
 
-    package var isLoopback: Bool {
+    public var isLoopback: Bool {
         family == .v4 ? v4Bits >> 24 == 127 : high == 0 && low == 1
     }
 
-    package var isMulticast: Bool {
+    public var isMulticast: Bool {
         family == .v4 ? v4Bits >> 28 == 0xE : high >> 56 == 0xFF
     }
 
     /// IPv4 169.254.0.0/16 or IPv6 fe80::/10.
-    package var isLinkLocal: Bool {
+    public var isLinkLocal: Bool {
         family == .v4 ? v4Bits >> 16 == 0xA9FE : high >> 54 == 0x3FA
     }
 }
@@ -79,7 +81,7 @@ package struct IPAddress: Hashable, Sendable {
 extension IPAddress: Comparable {
     /// IPv4 before IPv6, then by value: the order in which the kernel lists routes.
     @inlinable
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         if left.family != right.family { return left.family == .v4 }
         if left.high != right.high { return left.high < right.high }
         return left.low < right.low
@@ -88,7 +90,7 @@ extension IPAddress: Comparable {
 
 extension IPAddress {
     /// Parses dotted-quad IPv4 (no leading zeros, four decimal parts) or RFC 4291 IPv6 (no zone, no brackets).
-    package init?(_ text: Span<UInt8>) {
+    public init?(_ text: Span<UInt8>) {
         for index in text.indices where text[index] == UInt8(ascii: ":") {
             self.init(parsingV6: text)
             return
@@ -98,7 +100,7 @@ extension IPAddress {
     }
 
     /// As `init(_: Span<UInt8>)`.
-    package init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) {
         let string = String(text)
         self.init(string.utf8Span.span)
     }
@@ -194,7 +196,7 @@ extension IPAddress {
 
 extension IPAddress: CustomStringConvertible {
     /// Dotted quad, or RFC 5952.
-    package var description: String {
+    public var description: String {
         if family == .v4 {
             return "\(v4Bits >> 24).\(v4Bits >> 16 & 255).\(v4Bits >> 8 & 255).\(v4Bits & 255)"
         }
@@ -220,13 +222,13 @@ extension IPAddress: CustomStringConvertible {
 }
 
 @inlinable
-package func decimalDigit(_ byte: UInt8) -> UInt8? {
+public func decimalDigit(_ byte: UInt8) -> UInt8? {
     let digit = byte &- UInt8(ascii: "0")
     return digit < 10 ? digit : nil
 }
 
 @inlinable
-package func hexDigit(_ byte: UInt8) -> UInt8? {
+public func hexDigit(_ byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): byte &- UInt8(ascii: "0")
     case UInt8(ascii: "a")...UInt8(ascii: "f"): byte &- UInt8(ascii: "a") &+ 10

@@ -1,59 +1,61 @@
 // A network: an address and a length, with no bit set after the length.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// An IP network in canonical form: the bits after `length` are zero.
 @frozen
-package struct IPPrefix: Hashable, Sendable {
+public struct IPPrefix: Hashable, Sendable {
     /// The network's first address.
-    package let address: IPAddress
+    public let address: IPAddress
     /// The prefix length in bits: 0…32 or 0…128.
-    package let length: UInt8
+    public let length: UInt8
 
     /// Clears the host bits of `address`. `length` is clamped to the family's width.
     @inlinable
-    package init(_ address: IPAddress, length: Int) {
+    public init(_ address: IPAddress, length: Int) {
         self.address = address.masked(to: length)
         self.length = UInt8(max(0, min(address.family.bitWidth, length)))
     }
 
     /// The /32 or /128 of one address.
     @inlinable
-    package init(host address: IPAddress) {
+    public init(host address: IPAddress) {
         self.address = address
         length = UInt8(address.family.bitWidth)
     }
 
     /// Trusts that `address` has no host bits: for what the kernel has masked already.
     @inlinable
-    package init(canonical address: IPAddress, length: UInt8) {
+    public init(canonical address: IPAddress, length: UInt8) {
         self.address = address
         self.length = length
     }
 
-    @inlinable package var family: IPAddress.Family { address.family }
-    @inlinable package var isHost: Bool { Int(length) == family.bitWidth }
+    @inlinable public var family: IPAddress.Family { address.family }
+    @inlinable public var isHost: Bool { Int(length) == family.bitWidth }
     /// Whether this is 0.0.0.0/0 or ::/0.
-    @inlinable package var isDefault: Bool { length == 0 }
+    @inlinable public var isDefault: Bool { length == 0 }
 
     @inlinable
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         left.address == right.address && left.length == right.length
     }
 
     @inlinable
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         hasher.combine(address)
         hasher.combine(length)
     }
 
-    package func contains(_ other: IPAddress) -> Bool {
+    public func contains(_ other: IPAddress) -> Bool {
         other.family == family && other.masked(to: Int(length)) == address
     }
 
-    package func contains(_ other: IPPrefix) -> Bool {
+    public func contains(_ other: IPPrefix) -> Bool {
         other.length >= length && contains(other.address)
     }
 
-    package func overlaps(_ other: IPPrefix) -> Bool {
+    public func overlaps(_ other: IPPrefix) -> Bool {
         contains(other) || other.contains(self)
     }
 }
@@ -61,29 +63,29 @@ package struct IPPrefix: Hashable, Sendable {
 extension IPPrefix: Comparable {
     /// By family, address, then length, shortest first.
     @inlinable
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         left.address == right.address ? left.length < right.length : left.address < right.address
     }
 }
 
 extension IPPrefix: CustomStringConvertible {
     /// Always with its length: `10.0.0.1/32`.
-    package var description: String { "\(address)/\(length)" }
+    public var description: String { "\(address)/\(length)" }
 }
 
 extension IPPrefix {
     /// An address with an optional `/length`, as it was written: `address` may carry host bits.
-    package struct Written: Hashable, Sendable {
-        package var address: IPAddress
+    public struct Written: Hashable, Sendable {
+        public var address: IPAddress
         /// Nil where no length was written.
-        package var length: Int?
+        public var length: Int?
 
-        package var prefix: IPPrefix { IPPrefix(address, length: length ?? address.family.bitWidth) }
-        package var hasHostBits: Bool { prefix.address != address }
+        public var prefix: IPPrefix { IPPrefix(address, length: length ?? address.family.bitWidth) }
+        public var hasHostBits: Bool { prefix.address != address }
     }
 
     /// Parses `address` or `address/length` (decimal, no sign, no leading zero); host bits are kept for the caller to judge.
-    package static func parse(_ text: Span<UInt8>) -> Written? {
+    public static func parse(_ text: Span<UInt8>) -> Written? {
         var slash: Int?
         for index in text.indices where text[index] == UInt8(ascii: "/") {
             slash = index
@@ -102,7 +104,7 @@ extension IPPrefix {
     }
 
     /// Parses a network; nil where host bits are set or the text is not one.
-    package init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) {
         let string = String(text)
         guard let written = Self.parse(string.utf8Span.span), !written.hasHostBits else { return nil }
         self = written.prefix
@@ -112,11 +114,11 @@ extension IPPrefix {
 /// A sorted list of distinct prefixes that shares its storage with its neighbours, so that ten thousand peers
 /// cost one allocation, not ten thousand.
 @frozen
-package struct PrefixList: Sendable, RandomAccessCollection {
+public struct PrefixList: Sendable, RandomAccessCollection {
     @usableFromInline let storage: ArraySlice<IPPrefix>
 
     /// Sorts, and drops what stands twice.
-    package init(_ prefixes: some Sequence<IPPrefix>) {
+    public init(_ prefixes: some Sequence<IPPrefix>) {
         var sorted = Array(prefixes)
         if !Self.isAscending(sorted[...]) {
             sorted.sort()
@@ -131,12 +133,12 @@ package struct PrefixList: Sendable, RandomAccessCollection {
 
     /// Takes a slice that the caller has made strictly ascending.
     @inlinable
-    package init(ascending storage: ArraySlice<IPPrefix>) {
+    public init(ascending storage: ArraySlice<IPPrefix>) {
         self.storage = storage
     }
 
     @inlinable
-    package static func isAscending(_ prefixes: ArraySlice<IPPrefix>) -> Bool {
+    public static func isAscending(_ prefixes: ArraySlice<IPPrefix>) -> Bool {
         var index = prefixes.startIndex + 1
         while index < prefixes.endIndex {
             if !(prefixes[index - 1] < prefixes[index]) { return false }
@@ -145,12 +147,12 @@ package struct PrefixList: Sendable, RandomAccessCollection {
         return true
     }
 
-    @inlinable package var startIndex: Int { storage.startIndex }
-    @inlinable package var endIndex: Int { storage.endIndex }
-    @inlinable package subscript(position: Int) -> IPPrefix { storage[position] }
+    @inlinable public var startIndex: Int { storage.startIndex }
+    @inlinable public var endIndex: Int { storage.endIndex }
+    @inlinable public subscript(position: Int) -> IPPrefix { storage[position] }
 
     /// What stands in `self` and not in `other`, ascending.
-    package func subtracting(_ other: PrefixList) -> [IPPrefix] {
+    public func subtracting(_ other: PrefixList) -> [IPPrefix] {
         var result: [IPPrefix] = []
         var index = other.startIndex
         for prefix in self {
@@ -163,7 +165,7 @@ package struct PrefixList: Sendable, RandomAccessCollection {
 
 extension PrefixList: Hashable {
     @inlinable
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         let left = left.storage.span
         let right = right.storage.span
         if left.count != right.count { return false }
@@ -172,12 +174,12 @@ extension PrefixList: Hashable {
     }
 
     @inlinable
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         for prefix in self { hasher.combine(prefix) }
     }
 }
 
 extension PrefixList: ExpressibleByArrayLiteral, CustomStringConvertible {
-    package init(arrayLiteral elements: IPPrefix...) { self.init(elements) }
-    package var description: String { map(\.description).joined(separator: ", ") }
+    public init(arrayLiteral elements: IPPrefix...) { self.init(elements) }
+    public var description: String { map(\.description).joined(separator: ", ") }
 }

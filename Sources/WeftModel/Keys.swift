@@ -1,16 +1,18 @@
 // Public keys, and the tags that stand for secrets: no secret byte is ever in the model.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// A Curve25519 public key: 32 bytes, kept as four big-endian words so that order is the order of the bytes.
 @frozen
-package struct PublicKey: Hashable, Sendable {
-    package let word0: UInt64
-    package let word1: UInt64
-    package let word2: UInt64
-    package let word3: UInt64
+public struct PublicKey: Hashable, Sendable {
+    public let word0: UInt64
+    public let word1: UInt64
+    public let word2: UInt64
+    public let word3: UInt64
 
     /// Takes the words as loaded big-endian from the 32 bytes.
     @inlinable
-    package init(bigEndianWords word0: UInt64, _ word1: UInt64, _ word2: UInt64, _ word3: UInt64) {
+    public init(bigEndianWords word0: UInt64, _ word1: UInt64, _ word2: UInt64, _ word3: UInt64) {
         self.word0 = word0
         self.word1 = word1
         self.word2 = word2
@@ -18,7 +20,7 @@ package struct PublicKey: Hashable, Sendable {
     }
 
     /// Takes 32 bytes; nil for any other count.
-    package init?(bytes: Span<UInt8>) {
+    public init?(bytes: Span<UInt8>) {
         guard bytes.count == 32 else { return nil }
         func word(_ index: Int) -> UInt64 {
             var value: UInt64 = 0
@@ -29,22 +31,22 @@ package struct PublicKey: Hashable, Sendable {
     }
 
     @inlinable
-    package static func == (left: Self, right: Self) -> Bool {
+    public static func == (left: Self, right: Self) -> Bool {
         left.word0 == right.word0 && left.word1 == right.word1 && left.word2 == right.word2
             && left.word3 == right.word3
     }
 
     /// Keys are uniformly random where they are honest, and the hasher is seeded: two words tell them apart.
     @inlinable
-    package func hash(into hasher: inout Hasher) {
+    public func hash(into hasher: inout Hasher) {
         hasher.combine(word0)
         hasher.combine(word2)
     }
 
-    package var isZero: Bool { word0 | word1 | word2 | word3 == 0 }
+    public var isZero: Bool { word0 | word1 | word2 | word3 == 0 }
 
     /// The 32 bytes.
-    package var bytes: [UInt8] {
+    public var bytes: [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(32)
         for word in [word0, word1, word2, word3] {
@@ -54,12 +56,12 @@ package struct PublicKey: Hashable, Sendable {
     }
 
     /// The first eight characters of the base64 form, as people compare keys by eye.
-    package var short: String { String(base64.prefix(8)) + "…" }
+    public var short: String { String(base64.prefix(8)) + "…" }
 }
 
 extension PublicKey: Comparable {
     @inlinable
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         if left.word0 != right.word0 { return left.word0 < right.word0 }
         if left.word1 != right.word1 { return left.word1 < right.word1 }
         if left.word2 != right.word2 { return left.word2 < right.word2 }
@@ -68,7 +70,7 @@ extension PublicKey: Comparable {
 }
 
 /// Why a text is not a key.
-package enum KeyTextError: Error, Hashable, Sendable {
+public enum KeyTextError: Error, Hashable, Sendable {
     /// The text has another length than 44 characters; the count is given.
     case wrongLength(Int)
     /// A character outside the base64 alphabet; its index is given.
@@ -79,7 +81,7 @@ package enum KeyTextError: Error, Hashable, Sendable {
 
 extension PublicKey {
     /// Parses 44 characters of canonical base64 (RFC 4648, with padding), as `wg` prints keys.
-    package init(base64 text: Span<UInt8>) throws(KeyTextError) {
+    public init(base64 text: Span<UInt8>) throws(KeyTextError) {
         guard text.count == 44 else { throw .wrongLength(text.count) }
         // Ten characters fill 60 bits; what does not fit into a word any more goes on into the next.
         var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
@@ -116,13 +118,13 @@ extension PublicKey {
     }
 
     /// Parses as `init(base64:)`, or is nil.
-    package init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) {
         let string = String(text)
         do throws(KeyTextError) { try self.init(base64: string.utf8Span.span) } catch { return nil }
     }
 
     /// The 44 characters that `wg` prints.
-    package var base64: String {
+    public var base64: String {
         let bytes = self.bytes
         return String(unsafeUninitializedCapacity: 44) { output in
             for group in 0..<11 {
@@ -141,7 +143,7 @@ extension PublicKey {
 }
 
 extension PublicKey: CustomStringConvertible {
-    package var description: String { base64 }
+    public var description: String { base64 }
 }
 
 /// What each byte is worth in base64; 255 for all outside of its alphabet.
@@ -164,15 +166,20 @@ private func base64Character(_ value: UInt8) -> UInt8 {
 /// What stands for a private or preshared key wherever one could be printed or compared: a keyed hash of it under a
 /// random key of this process. Equal tags mean equal secrets, within one process; nothing else can be learnt from one.
 @frozen
-package struct SecretTag: Hashable, Sendable, CustomStringConvertible {
-    package let word0: UInt64
-    package let word1: UInt64
+public struct SecretTag: Hashable, Sendable, CustomStringConvertible {
+    public let word0: UInt64
+    public let word1: UInt64
 
     @inlinable
-    package init(_ word0: UInt64, _ word1: UInt64) {
+    public init(_ word0: UInt64, _ word1: UInt64) {
         self.word0 = word0
         self.word1 = word1
     }
 
-    package var description: String { "(hidden)" }
+    @inlinable
+    public static func == (left: Self, right: Self) -> Bool {
+        left.word0 == right.word0 && left.word1 == right.word1
+    }
+
+    public var description: String { "(hidden)" }
 }

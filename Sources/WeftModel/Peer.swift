@@ -1,27 +1,40 @@
 // A WireGuard peer: configuration here, statistics apart.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// A peer's preshared key, as far as a diff may know it.
-package enum PresharedKey: Hashable, Sendable {
+@frozen
+public enum PresharedKey: Hashable, Sendable {
     case none
     /// The tag of the 32 bytes.
     case tag(SecretTag)
     /// Somebody else's business (Rosenpass and the like): neither read nor written.
     case external
+
+    @inlinable
+    public static func == (left: Self, right: Self) -> Bool {
+        switch (left, right) {
+        case (.tag(let left), .tag(let right)): left == right
+        case (.none, .none), (.external, .external): true
+        case (.none, _), (.tag, _), (.external, _): false
+        }
+    }
 }
 
 /// A peer of a WireGuard interface. Key: its public key.
-package struct Peer: ConfiguredObject, Hashable {
-    package var publicKey: PublicKey
-    package var presharedKey: PresharedKey
+@frozen
+public struct Peer: ConfiguredObject, Hashable {
+    public var publicKey: PublicKey
+    public var presharedKey: PresharedKey
     /// In seconds; 0: off.
-    package var persistentKeepalive: UInt16
-    package var allowedIPs: PrefixList
+    public var persistentKeepalive: UInt16
+    public var allowedIPs: PrefixList
     /// Desired: where to dial first, nil where the peer dials. Live: where it was last heard from. Stands outside
     /// `isSatisfied`, because peers roam: see `EndpointPolicy`.
-    package var endpoint: SocketAddress?
+    public var endpoint: SocketAddress?
 
     @inlinable
-    package init(
+    public init(
         publicKey: PublicKey,
         presharedKey: PresharedKey = .none,
         persistentKeepalive: UInt16 = 0,
@@ -35,31 +48,32 @@ package struct Peer: ConfiguredObject, Hashable {
         self.endpoint = endpoint
     }
 
-    @inlinable package var key: PublicKey { publicKey }
+    @inlinable public var key: PublicKey { publicKey }
 
     @inlinable
-    package func isSatisfied(by live: Peer) -> Bool {
+    public func isSatisfied(by live: Peer) -> Bool {
         persistentKeepalive == live.persistentKeepalive
             && (presharedKey == live.presharedKey || presharedKey == .external) && allowedIPs == live.allowedIPs
     }
 }
 
 /// What a peer has done, beside what it is.
-package struct PeerStatistics: Hashable, Sendable {
+@frozen
+public struct PeerStatistics: Hashable, Sendable {
     /// Nil: never.
-    package var lastHandshake: UnixTime?
-    package var receivedBytes: UInt64
-    package var sentBytes: UInt64
+    public var lastHandshake: UnixTime?
+    public var receivedBytes: UInt64
+    public var sentBytes: UInt64
 
     @inlinable
-    package init(lastHandshake: UnixTime? = nil, receivedBytes: UInt64 = 0, sentBytes: UInt64 = 0) {
+    public init(lastHandshake: UnixTime? = nil, receivedBytes: UInt64 = 0, sentBytes: UInt64 = 0) {
         self.lastHandshake = lastHandshake
         self.receivedBytes = receivedBytes
         self.sentBytes = sentBytes
     }
 
     /// From here on a handshake should have been renewed (REKEY_AFTER_TIME + REKEY_ATTEMPT margin), in seconds.
-    package static let staleAfter: Int64 = 135
+    public static let staleAfter: Int64 = 135
     /// From here on the session's keys are dead (REJECT_AFTER_TIME), in seconds.
-    package static let deadAfter: Int64 = 180
+    public static let deadAfter: Int64 = 180
 }

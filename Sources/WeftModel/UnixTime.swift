@@ -1,24 +1,26 @@
 // A point in time on the wall clock, without a clock to read it from.
+// Public where it must be inlined in other modules: package declarations are not, in Swift 6.3. Documented as if package.
+// swift-format-ignore-file: AllPublicDeclarationsHaveDocumentation
 
 /// Seconds and nanoseconds since 1970-01-01T00:00:00Z.
 @frozen
-package struct UnixTime: Hashable, Comparable, Sendable {
-    package var seconds: Int64
+public struct UnixTime: Hashable, Comparable, Sendable {
+    public var seconds: Int64
     /// 0…999,999,999
-    package var nanoseconds: Int32
+    public var nanoseconds: Int32
 
     @inlinable
-    package init(seconds: Int64, nanoseconds: Int32 = 0) {
+    public init(seconds: Int64, nanoseconds: Int32 = 0) {
         self.seconds = seconds
         self.nanoseconds = nanoseconds
     }
 
-    package static func < (left: Self, right: Self) -> Bool {
+    public static func < (left: Self, right: Self) -> Bool {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 
     /// Whole seconds from `earlier` to `self`; negative where `earlier` is later.
-    package func seconds(since earlier: UnixTime) -> Int64 {
+    public func seconds(since earlier: UnixTime) -> Int64 {
         let borrow: Int64 = nanoseconds < earlier.nanoseconds ? 1 : 0
         return seconds - earlier.seconds - borrow
     }
@@ -26,7 +28,7 @@ package struct UnixTime: Hashable, Comparable, Sendable {
 
 extension UnixTime: CustomStringConvertible {
     /// RFC 3339 in UTC, to the second: `2027-01-01T00:00:00Z`.
-    package var description: String {
+    public var description: String {
         let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
         let rest = seconds - days * 86_400
         let (year, month, day) = Self.civil(fromDays: days)
@@ -37,7 +39,7 @@ extension UnixTime: CustomStringConvertible {
     }
 
     /// Parses RFC 3339 with `Z` or an offset: `2027-01-01T00:00:00Z`, `2027-01-01T01:00:00+01:00`. Fractions are cut.
-    package init?(rfc3339 text: some StringProtocol) {
+    public init?(rfc3339 text: some StringProtocol) {
         let bytes = Array(text.utf8)
         guard bytes.count >= 20 else { return nil }
         func number(_ start: Int, _ count: Int) -> Int64? {
