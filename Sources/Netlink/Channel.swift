@@ -6,6 +6,7 @@ import Glibc
 /// One conversation with the kernel at a time. Not for several threads.
 package final class Channel {
     let transport: any Transport
+    private let port: UInt32
     /// What answers are received into. Dumps come in pieces of up to 32 KiB.
     let buffer = Buffer(capacity: 64 << 10)
     /// The longest datagram since the buffer was last erased.
@@ -19,6 +20,7 @@ package final class Channel {
 
     package init(_ transport: any Transport) {
         self.transport = transport
+        port = transport.port
     }
 
     // MARK: One request
@@ -92,7 +94,7 @@ package final class Channel {
             for (offset, start) in starts.enumerated() {
                 let isLast = offset == starts.count - 1
                 encoder.address(
-                    messageAt: start, sequence: base &+ UInt32(offset), port: transport.port,
+                    messageAt: start, sequence: base &+ UInt32(offset), port: port,
                     adding: UInt16(NLM_F_REQUEST | (isLast ? NLM_F_ACK : 0)))
             }
             collect(from: base, count: starts.count, offset: first, into: &failures)
@@ -137,7 +139,7 @@ package final class Channel {
         encoder.begin(type, flags: UInt16(flags))
         body(&encoder)
         encoder.end()
-        encoder.address(messageAt: 0, sequence: sequence, port: transport.port, adding: 0)
+        encoder.address(messageAt: 0, sequence: sequence, port: port, adding: 0)
         defer { encoder.clear() }
         try transmit()
         return sequence
@@ -177,7 +179,7 @@ package final class Channel {
         var messages = Messages(buffer.bytes(length))
         while messages.next() {
             let message = messages.current
-            guard message.port == transport.port || message.port == 0 else { continue }
+            guard message.port == port || message.port == 0 else { continue }
             if message.type == UInt16(NLMSG_NOOP) { continue }
             if message.type == UInt16(NLMSG_OVERRUN) { throw .lost }
             if try body(message) { return true }

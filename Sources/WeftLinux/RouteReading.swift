@@ -40,6 +40,7 @@ struct RouteReading: MessageConsumer {
     let interface: UInt32
     let unreachableMetric: UInt32
     let keeps: Others
+    private let ignoresKernelRoutes: Bool
     var ours: [Route] = []
     var others: [LiveRoute] = []
     /// Where this answer begins in both: several dumps fill one reading, and each may have to begin anew.
@@ -50,6 +51,7 @@ struct RouteReading: MessageConsumer {
         self.interface = interface
         self.unreachableMetric = unreachableMetric
         self.keeps = keeps
+        if case .onInterface = keeps { ignoresKernelRoutes = true } else { ignoresKernelRoutes = false }
     }
 
     /// The next dump's routes come after those that were taken.
@@ -66,16 +68,18 @@ struct RouteReading: MessageConsumer {
     mutating func take(_ message: Message) -> Bool {
         guard message.type == UInt16(RTM_NEWROUTE) else { return true }
         let header = message.payload
-        guard let number = header.load(at: 0, as: UInt8.self), let length = header.load(at: 1, as: UInt8.self),
-            let service = header.load(at: 3, as: UInt8.self), let shortTable = header.load(at: 4, as: UInt8.self),
-            let proto = header.load(at: 5, as: UInt8.self), let type = header.load(at: 7, as: UInt8.self),
+        guard header.byteCount >= MemoryLayout<rtmsg>.size,
+            let words = header.load(at: 0, as: UInt64.self).map({ UInt64(littleEndian: $0) }),
             let flags = header.load(at: 8, as: UInt32.self)
         else { return false }
-        guard let family = IPAddress.Family(number: number), flags & UInt32(RTM_F_CLONED) == 0 else { return true }
+        // struct rtmsg begins with eight bytes: family, two lengths, type of service, table, protocol, scope, type.
+        func byte(_ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: words >> (index * 8)) }
+        let (length, service, proto, type) = (byte(1), byte(3), byte(5), byte(7))
+        guard let family = IPAddress.Family(number: byte(0)), flags & UInt32(RTM_F_CLONED) == 0 else { return true }
         // The kernel's own local and connected routes are nobody's business, and never stand in the way.
-        if case .onInterface = keeps, proto == UInt8(RTPROT_KERNEL) { return true }
+        if ignoresKernelRoutes, proto == UInt8(RTPROT_KERNEL) { return true }
 
-        var table = UInt32(shortTable)
+        var table = UInt32(byte(4))
         var metric: UInt32 = 0
         var destination = family == .v4 ? IPAddress(v4: 0) : IPAddress(v6: 0, 0)
         var interface: UInt32 = 0

@@ -164,7 +164,7 @@ public struct PrefixList: Sendable, RandomAccessCollection {
 }
 
 extension PrefixList: Hashable {
-    @inlinable
+    @inlinable @inline(__always)
     public static func == (left: Self, right: Self) -> Bool {
         let left = left.storage.span
         let right = right.storage.span

@@ -50,7 +50,7 @@ public struct Peer: ConfiguredObject, Hashable {
 
     @inlinable public var key: PublicKey { publicKey }
 
-    @inlinable
+    @inlinable @inline(__always)
     public func isSatisfied(by live: Peer) -> Bool {
         persistentKeepalive == live.persistentKeepalive
             && (presharedKey == live.presharedKey || presharedKey == .external) && allowedIPs == live.allowedIPs
