@@ -59,6 +59,8 @@ private struct Attempt {
     var hasChanged = false
     private var total = 0
     private var visited: [Identity] = []
+    /// What each file was when it was read, by the path that led to it.
+    private var witnesses: [(path: String, version: FileVersion)] = []
 
     private struct Identity: Equatable {
         var device: UInt
@@ -70,7 +72,40 @@ private struct Attempt {
         }
     }
 
+    /// What changes when a file is written to or another one takes its place.
+    private struct FileVersion: Equatable {
+        var identity: Identity
+        var size: Int
+        var modified: timespec
+        var changed: timespec
+
+        init(_ status: stat) {
+            identity = Identity(status)
+            size = Int(status.st_size)
+            modified = status.st_mtim
+            changed = status.st_ctim
+        }
+
+        static func == (left: Self, right: Self) -> Bool {
+            left.identity == right.identity && left.size == right.size
+                && left.modified.tv_sec == right.modified.tv_sec && left.modified.tv_nsec == right.modified.tv_nsec
+                && left.changed.tv_sec == right.changed.tv_sec && left.changed.tv_nsec == right.changed.tv_nsec
+        }
+    }
+
     mutating func read(_ path: String) {
+        readAll(path)
+        // A file that was read early may have become another one while later ones were read: together they would be a
+        // topology that never was.
+        if !hasChanged, diagnostics.isEmpty { hasChanged = witnesses.contains { !isStill($0.version, $0.path) } }
+    }
+
+    private func isStill(_ version: FileVersion, _ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && FileVersion(status) == version
+    }
+
+    private mutating func readAll(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else {
             fail(path, errno, "cannot be read")
@@ -193,10 +228,9 @@ private struct Attempt {
             count += got
         }
         var after = stat()
-        let same =
-            fstat(descriptor, &after) == 0 && count == before.st_size && after.st_size == before.st_size
-            && after.st_mtim.tv_sec == before.st_mtim.tv_sec && after.st_mtim.tv_nsec == before.st_mtim.tv_nsec
-            && after.st_ctim.tv_sec == before.st_ctim.tv_sec && after.st_ctim.tv_nsec == before.st_ctim.tv_nsec
+        let version = FileVersion(before)
+        let same = fstat(descriptor, &after) == 0 && count == before.st_size && FileVersion(after) == version
+        witnesses.append((path, version))
         if !same { hasChanged = true }
         bytes.removeLast(bytes.count - count)
         total += count
