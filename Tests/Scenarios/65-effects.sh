@@ -62,7 +62,8 @@ fresh() { # PEER
 }
 
 # Runs a command amid pings, $pace seconds from one to the next: half a second before it, a whole one after it. $lost says
-# how many were lost. The very last one may still be on its way, and does not count.
+# how many were lost. Those of the last half second may still be on their way: they count only where
+# nothing has come for longer than that.
 pace=0.01
 amid() { # FROM TARGET COMMAND…
     local from=$1 target=$2 ping status=0
@@ -75,10 +76,17 @@ amid() { # FROM TARGET COMMAND…
     kill -INT "$ping"
     wait "$ping"
     [ $status = 0 ] || fail "while pinging $target" "success of: $*" "$output"
-    lost=$(awk '
-        / bytes from / && match($0, /icmp_seq=[0-9]+/) { seq = substr($0, RSTART + 9, RLENGTH - 9) + 0; if (!seen[seq]++) got++; if (seq > last) last = seq }
+    lost=$(awk -v pace="$pace" '
+        / bytes from / && match($0, /icmp_seq=[0-9]+/) {
+            seq = substr($0, RSTART + 9, RLENGTH - 9) + 0
+            if (!seen[seq]++) got++
+            if (seq > last) last = seq
+        }
         / packets transmitted/ { sent = $1 }
-        END { print sent < 5 ? "only " sent " were sent" : sent - got - (last == sent - 1) }' "$log")
+        END {
+            if (sent < 5) print "only " sent + 0 " were sent"
+            else print last - got + ((sent - last) * pace > 0.5 ? sent - last : 0)
+        }' "$log")
 }
 
 # What fra's plan says of the operations that a filter of jq selects.
