@@ -10,6 +10,8 @@ import WeftModel
 struct DeviceDump: MessageConsumer {
     private var device = Device(privateKey: nil, publicKey: nil, listenPort: nil)
     private var peers: [Peer] = []
+    /// Of the last peer in `peers`, where there is one.
+    private var lastKey = PublicKey(bigEndianWords: 0, 0, 0, 0)
     private var statistics: [PeerStatistics] = []
     private var prefixes: [IPPrefix] = []
     /// Where each peer's allowed IPs end in `prefixes`; they begin where those of the peer before end.
@@ -107,7 +109,7 @@ struct DeviceDump: MessageConsumer {
         }
         guard isNamed else { return attributes.reject() }
         let last = peers.count &- 1
-        if last >= 0, peers[last].publicKey == publicKey {
+        if last >= 0, lastKey == publicKey {
             let joint = ends[last]
             let start = last > 0 ? ends[last &- 1] : 0
             if joint > start, joint < prefixes.count, !(prefixes[joint &- 1] < prefixes[joint]) { isAscending = false }
@@ -115,6 +117,7 @@ struct DeviceDump: MessageConsumer {
             if !isAscending { unsorted.append(last) }
             return
         }
+        lastKey = publicKey
         peers.append(
             Peer(
                 publicKey: publicKey, presharedKey: presharedKey, persistentKeepalive: keepalive,

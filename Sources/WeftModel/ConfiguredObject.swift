@@ -13,4 +13,17 @@ public protocol ConfiguredObject: Sendable {
     /// Whether `live`, which has the same key, needs no change. Statistics and what the kernel chooses for itself
     /// take no part in it.
     func isSatisfied(by live: Self) -> Bool
+
+    /// As `isSatisfied(by:)`, for objects where they lie. A type whose copies count references compares its fields
+    /// here, one by one: reading a field through a span copies nothing else.
+    static func isSatisfied(_ desired: Span<Self>, at index: Int, by live: Span<Self>, at liveIndex: Int) -> Bool
+}
+
+extension ConfiguredObject {
+    @inlinable
+    public static func isSatisfied(
+        _ desired: Span<Self>, at index: Int, by live: Span<Self>, at liveIndex: Int
+    ) -> Bool {
+        desired[index].isSatisfied(by: live[liveIndex])
+    }
 }

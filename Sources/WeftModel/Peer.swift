@@ -50,10 +50,29 @@ public struct Peer: ConfiguredObject, Hashable {
 
     @inlinable public var key: PublicKey { publicKey }
 
-    @inlinable @inline(__always)
+    @inlinable
     public func isSatisfied(by live: Peer) -> Bool {
-        persistentKeepalive == live.persistentKeepalive
-            && (presharedKey == live.presharedKey || presharedKey == .external) && allowedIPs == live.allowedIPs
+        Self.agree(
+            (persistentKeepalive, live.persistentKeepalive), (presharedKey, live.presharedKey),
+            (allowedIPs, live.allowedIPs))
+    }
+
+    @inlinable
+    public static func isSatisfied(
+        _ desired: Span<Peer>, at index: Int, by live: Span<Peer>, at liveIndex: Int
+    ) -> Bool {
+        agree(
+            (desired[index].persistentKeepalive, live[liveIndex].persistentKeepalive),
+            (desired[index].presharedKey, live[liveIndex].presharedKey),
+            (desired[index].allowedIPs, live[liveIndex].allowedIPs))
+    }
+
+    /// What "same configuration" means for a peer: each pair is what is wanted and what is live.
+    @inlinable @inline(__always)
+    static func agree(
+        _ keepalive: (UInt16, UInt16), _ secret: (PresharedKey, PresharedKey), _ prefixes: (PrefixList, PrefixList)
+    ) -> Bool {
+        keepalive.0 == keepalive.1 && (secret.0 == secret.1 || secret.0 == .external) && prefixes.0 == prefixes.1
     }
 }
 

@@ -31,7 +31,7 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
         var liveIndex = 0
         while desiredIndex < desired.count, liveIndex < live.count {
             if desired[desiredIndex].key != live[liveIndex].key { break }
-            if !desired[desiredIndex].isSatisfied(by: live[liveIndex]) {
+            if !Object.isSatisfied(desired, at: desiredIndex, by: live, at: liveIndex) {
                 changed.append(Change(live: live[liveIndex], desired: desired[desiredIndex]))
             }
             desiredIndex += 1
