@@ -54,7 +54,16 @@ struct DownCommand: ParsableCommand {
     }
 
     private func identify(in loaded: LoadedTopology) throws -> Int {
-        if let node = host.node { return try loaded.index(ofNode: node) }
+        if let node = host.node {
+            let asked = try loaded.index(ofNode: node)
+            // A key that is gone must not keep a mesh up; one that is there says who this host is.
+            if let own = try? host.keyFiles.ownKey(), let index = loaded.topology.index(ofKey: own.publicKey),
+                index != asked
+            {
+                throw Failure("this host is \(loaded.topology.nodes[index].name) by its private key, and not \(node)")
+            }
+            return asked
+        }
         let own = try host.keyFiles.ownKey()
         guard let index = loaded.topology.index(ofKey: own.publicKey) else {
             throw Failure(

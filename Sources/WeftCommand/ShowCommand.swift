@@ -43,7 +43,6 @@ struct ShowCommand: ParsableCommand {
             }
             let compilation = loaded.topology.compile(for: index, facts: HostFacts(), at: Machine.clock())
             let decisions = HostDecisions(
-                mtu: loaded.topology.nodes[index].mtu == nil,
                 presharedKeys: loaded.topology.mesh.presharedKeys == .directory,
                 routerAdvertisements: true)
             let document = StateDocument(compilation.desired, decidedOnHost: decisions)

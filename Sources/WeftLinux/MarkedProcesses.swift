@@ -25,6 +25,13 @@ struct MarkedProcesses {
         return environment.split(separator: 0).contains { $0.elementsEqual(entry) }
     }
 
+    /// Whether weft started a process, whenever that was.
+    func isMarked(_ process: pid_t) -> Bool {
+        guard let environment = try? SmallFile.read("\(folder)/\(process)/environ") else { return false }
+        let start = Array("\(Self.variable)=".utf8)
+        return environment.split(separator: 0).contains { $0.starts(with: start) }
+    }
+
     /// Whether a process holds the tun device behind an interface: see the `iff` line in its fdinfo, tun(4).
     func holds(_ interface: String, _ process: pid_t) -> Bool {
         let line = Array("iff:\t\(interface)".utf8)

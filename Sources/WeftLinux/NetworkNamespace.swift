@@ -10,14 +10,30 @@ package enum NetworkNamespace {
         if let own = identity("/proc/thread-self/ns/net"), let first = identity("/proc/1/ns/net"), own == first {
             return "host"
         }
+        if let cookie = cookie() { return "netns-\(cookie)" }
+        // Before Linux 5.14. Numbers of inodes are used again, so this is the second choice.
+        return "netns-inode-\(identity("/proc/thread-self/ns/net")?.inode ?? 0)"
+    }
+
+    /// A number that no other namespace of this boot has; nil before Linux 5.14.
+    private static func cookie() -> UInt64? {
         let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { close(descriptor) }
         var cookie: UInt64 = 0
         var size = socklen_t(MemoryLayout<UInt64>.size)
-        if unsafe getsockopt(descriptor, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 { return "netns-\(cookie)" }
-        // Before Linux 5.14. Numbers of inodes are used again, so this is the second choice.
-        return "netns-inode-\(identity("/proc/thread-self/ns/net")?.inode ?? 0)"
+        guard unsafe getsockopt(descriptor, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 else { return nil }
+        return cookie
     }
+
+    /// For how long what is remembered of the kernel stays true: this boot. Process 1 of a container is another one after
+    /// each restart, in a new namespace of the same name, so for `host` the namespace's number belongs to it.
+    package static func era(of name: String) -> String {
+        guard name == "host", let cookie = cookie() else { return bootID() }
+        return "\(bootID())+\(cookie)"
+    }
+
+    /// In characters.
+    static let bootIDLength = 36
 
     /// Another value after each boot: see random(4).
     package static func bootID() -> String { readKernelText("/proc/sys/kernel/random/boot_id") ?? "" }

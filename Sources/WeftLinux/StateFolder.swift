@@ -38,12 +38,12 @@ package final class StateFolder {
     ///   - namespace: see `NetworkNamespace.currentName()`.
     package init(
         path: String = StateFolder.defaultPath, namespace: String = NetworkNamespace.currentName(),
-        bootID: String = NetworkNamespace.bootID()
+        bootID: String? = nil
     ) {
         root = path
         self.path = "\(path)/\(namespace)"
         self.namespace = namespace
-        self.bootID = bootID
+        self.bootID = bootID ?? NetworkNamespace.era(of: namespace)
     }
 
     /// What was applied to an interface before; empty where nothing is remembered. Changes nothing on disk.
@@ -154,7 +154,7 @@ extension StateFolder {
                 guard file.hasSuffix(".json"), let bytes = try? readFile("\(folder)/\(file)", limit: Self.sizeLimit),
                     let boot = recordedBoot(json: bytes)
                 else { return false }
-                return boot != bootID
+                return boot.prefix(NetworkNamespace.bootIDLength) != bootID.prefix(NetworkNamespace.bootIDLength)
             }
             // One with locks alone may be of a run that has just begun.
             guard isOld, files.contains(where: { $0.hasSuffix(".json") }) else { continue }

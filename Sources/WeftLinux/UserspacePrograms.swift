@@ -40,7 +40,10 @@ package struct UserspacePrograms: UserspaceDevices {
     }
 
     package func isOurs(interface: String) -> Bool {
-        guard let token = try? state.programToken(of: interface) else { return false }
+        guard let token = try? state.programToken(of: interface) else {
+            // Without its record, the program still says itself that it was started by weft.
+            return processes.holder(of: interface).map { processes.isMarked($0.process) } ?? false
+        }
         return processes.find(token).contains { processes.holds(interface, $0) }
     }
 

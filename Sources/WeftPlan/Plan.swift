@@ -66,7 +66,7 @@ extension Plan {
             return
         }
         let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
-        let routes = RoutePlan(desired: wanted.routes, live: live.routes, interface: interface)
+        let routes = RoutePlan(desired: wanted.routes, live: live.routes, peers: wanted.peers, interface: interface)
         let policy = EndpointPolicy(
             remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
         let peers = planPeers(

@@ -30,13 +30,31 @@ struct RoutePlan {
     var make: [PlannedOperation]
     var remove: [PlannedOperation]
 
-    init(desired: [Route], live: [Route], interface: String) {
+    /// - Parameter peers: the desired ones: a route that goes while a peer keeps its prefix cuts that prefix off.
+    init(desired: [Route], live: [Route], peers: [Peer], interface: String) {
         let diff = CollectionDiff(desired: desired, live: live)
         make =
             diff.added.map { PlannedOperation(.route(.add($0, interface: interface))) }
             + diff.changed.map {
                 PlannedOperation(.route(.replace(old: $0.live, new: $0.desired, interface: interface)))
             }
-        remove = diff.removed.map { PlannedOperation(.route(.remove($0, interface: interface))) }
+        if diff.removed.isEmpty {
+            remove = []
+            return
+        }
+        let kept = Set(peers.lazy.flatMap { $0.allowedIPs })
+        let routed = Set(
+            desired.lazy.filter { $0.target == .interface }.map { Route.Key($0.prefix, table: $0.table, metric: 0) })
+        remove = diff.removed.map { route in
+            let isCutOff =
+                route.target == .interface && kept.contains(route.prefix)
+                && !(0...Int(route.prefix.length)).contains { length in
+                    let around = IPPrefix(route.prefix.address, length: length)
+                    return routed.contains(Route.Key(around, table: route.table, metric: 0))
+                }
+            return PlannedOperation(
+                .route(.remove(route, interface: interface)), effect: isCutOff ? .outage : .hitless,
+                scope: isCutOff ? "packets to \(route.prefix) only" : "")
+        }
     }
 }

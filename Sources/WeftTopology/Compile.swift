@@ -57,6 +57,14 @@ private struct Compiler {
                 desired: desired, diagnostics: diagnostics, unsupported: [], nextChange: nextChange)
         }
 
+        if node.isUnmanaged {
+            diagnostics.append(
+                Diagnostic(
+                    "host.unmanaged", .warning,
+                    "\(node.name) is `unmanaged` in the topology, and weft runs on it: access rules will take it for a host "
+                        + "that enforces none", at: node.place,
+                    notes: [Diagnostic.Note("take `unmanaged` out, or give this host its file by hand")]))
+        }
         let hops = graph.firstHops(from: index)
         let (prefixes, ranges) = allowedIPs(hops)
         var peers: [Peer] = []

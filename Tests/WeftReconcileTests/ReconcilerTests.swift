@@ -349,6 +349,29 @@ extension Host {
         #expect(effects.sorted() == [.hitless, .outage])
     }
 
+    @Test func aRouteThatGoesWhileItsPeerStaysIsAnOutage() throws {
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        let peers = [try peer(1, ["10.1.0.0/16", "10.2.0.0/24"])]
+        func route(_ text: String) throws -> Route {
+            let prefix = try #require(IPPrefix(text))
+            return Route(prefix, table: Route.mainTable, metric: 0, target: .interface, source: nil)
+        }
+        let routes = [try route("10.1.0.0/16"), try route("10.2.0.0/24")]
+        var observed = Observation(time: UnixTime(seconds: 0))
+        observed.state = HostState(link: link, peers: peers, routes: routes)
+        observed.statistics = peers.map { _ in PeerStatistics() }
+        func effects(_ kept: [Route]) -> [SessionEffect] {
+            let wanted = DesiredState(
+                mesh: "corp", interface: "wg0", node: "here",
+                state: HostState(link: link, peers: peers, routes: kept))
+            return Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory()).operations.map(\.effect)
+        }
+        #expect(effects([]) == [.outage, .outage])
+        // A larger route takes the packets over before the smaller one goes.
+        let around = try route("10.0.0.0/8")
+        #expect(effects([around]) == [.hitless, .hitless, .hitless])
+    }
+
     @Test func removalsComeLast() throws {
         let before = [try peer(1, ["10.1.0.0/16"]), try peer(2, [])]
         let after = [try peer(2, [], keepalive: 25), try peer(3, ["10.1.0.0/16"])]
