@@ -129,7 +129,7 @@ struct Validator {
         let hint = known.map { ": did you mean \"\($0)\"?" } ?? ""
         let fixIts = known.map { [Diagnostic.FixIt("write \($0)", replace: place, with: $0)] } ?? []
         problems.error(
-            "topology.unknown-name", "there is no \(kind) named \"\(name)\"\(hint)", at: place, fixIts: fixIts)
+            "topology.unknown-name", "there is no \(kind) named \"\(shown(name))\"\(hint)", at: place, fixIts: fixIts)
     }
 
     /// `"a", "b" and 3 more`.
