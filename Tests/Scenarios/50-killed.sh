@@ -51,6 +51,8 @@ peer_node comes 10.80.0.6 'endpoint: 198.18.9.6' 'allowedIPs: [10.23.0.0/24, 10.
 
 enter fra sh -ec '
     ip link add foreign0 type bridge
+    # Its own link-local address would come a second later, in the middle of a comparison.
+    ip link set foreign0 addrgenmode none
     ip link set foreign0 up
     ip address add 192.168.7.1/24 dev foreign0
     ip route add 10.44.0.0/16 dev foreign0 proto 119 metric 5
