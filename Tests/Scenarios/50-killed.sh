@@ -3,7 +3,7 @@
 # operation, before each datagram that changes something and after it, while a mesh comes, changes and goes; and from
 # outside, whenever it happens to be. After each kill the same command converges, nothing foreign has changed, and no
 # half-made link and no program is left.
-# timeout: 300
+# timeout: 400
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
