@@ -62,30 +62,32 @@ fresh() { # PEER
 }
 
 # Runs a command amid pings, $pace seconds from one to the next: half a second before it, a whole one after it. $lost says
-# how many were lost. Those of the last half second may still be on their way: they count only where
-# nothing has come for longer than that.
+# how many were lost. Those at the end may still be on their way: they count only where nothing has come for half a second.
+# That is told by the clock, for ping falls behind where its own packets wait for a handshake.
 pace=0.01
 amid() { # FROM TARGET COMMAND…
-    local from=$1 target=$2 ping status=0
+    local from=$1 target=$2 ping end status=0
     shift 2
-    launch "$from" ping -n -i $pace "$target" >"$log" 2>&1
+    launch "$from" ping -n -D -i $pace "$target" >"$log" 2>&1
     ping=$!
     sleep 0.5
     output=$("$@" 2>&1) || status=$?
     sleep 1
+    end=$EPOCHREALTIME
     kill -INT "$ping"
     wait "$ping"
     [ $status = 0 ] || fail "while pinging $target" "success of: $*" "$output"
-    lost=$(awk -v pace="$pace" '
+    read -r lost gone < <(awk -v end="$end" '
         / bytes from / && match($0, /icmp_seq=[0-9]+/) {
             seq = substr($0, RSTART + 9, RLENGTH - 9) + 0
             if (!seen[seq]++) got++
             if (seq > last) last = seq
+            heard = substr($1, 2) + 0
         }
         / packets transmitted/ { sent = $1 }
         END {
-            if (sent < 5) print "only " sent + 0 " were sent"
-            else print last - got + ((sent - last) * pace > 0.5 ? sent - last : 0)
+            silent = end - heard > 0.5
+            print sent < 5 ? "too-few-were-sent" : last - got + (silent ? sent - last : 0), silent ? "gone" : ""
         }' "$log")
 }
 
@@ -115,9 +117,9 @@ outage() { # WHAT FILTER FROM TARGET
     loses "$1: pings are lost"
 }
 
-# The pings of a third of a second and more are lost.
+# Nothing comes any more, or nothing came for a third of a second.
 loses() { # WHAT
-    if awk -v lost="$lost" -v pace="$pace" 'BEGIN { exit !(lost ~ /^[0-9]+$/ && lost * pace >= 0.3) }'; then
+    if [[ $lost =~ ^[0-9]+$ ]] && { [ -n "$gone" ] || awk -v lost="$lost" -v pace="$pace" 'BEGIN { exit !(lost * pace >= 0.3) }'; }; then
         ok "$1"
     else
         fail "$1" "a third of a second's or more" "$lost, one each $pace s"
@@ -136,14 +138,15 @@ eventually 5 "it is reached" enter fra ping -c 1 -W 1 10.97.0.1
 node_ana "allowedIPs: [10.98.0.0/24, 10.99.0.0/24]"
 node_bob "allowedIPs: [10.97.0.0/24]"
 weft bob apply >/dev/null
-# An answer of the old owner's that is on its way at the very moment is no longer its to give: at most one ping.
+# An answer of the old owner's that is on its way at the very moment is no longer its to give. That is one ping at most on
+# a quiet machine; on one where answers take 50 ms, five.
 fresh ana
 fresh bob
 labelled "an allowed IP moves" hitless "$(peer ana)"
 labelled "at its new owner" hitless "$(peer bob)"
 before="$(handshake fra ana) $(handshake fra bob)"
 amid fra 10.97.0.1 weft fra apply
-if [[ $lost =~ ^[01]$ ]]; then ok "an allowed IP moves: nothing is lost"; else fail "an allowed IP moves: nothing is lost" "0 or 1" "$lost"; fi
+if [[ $lost =~ ^[0-5]$ ]]; then ok "an allowed IP moves: nothing is lost"; else fail "an allowed IP moves: nothing is lost" "0 to 5" "$lost"; fi
 same "an allowed IP moves: no handshake is made" "$before" "$(handshake fra ana) $(handshake fra bob)"
 
 node_ana "allowedIPs: [10.98.0.0/24]"
@@ -163,7 +166,7 @@ hitless "a keepalive comes" "$(peer ana)" ana 10.98.0.1
 topology_node ams 10.80.0.2 fd80::2 -- "$(endpoint ams 6)"
 sed -i 's/endpoint: "\(.*\)"/endpoint: "[\1]:51820"/' "$topology/node-ams.yaml"
 hitless "an endpoint changes, and the peer answers at both" "$(peer ams)" ams "${target[ams]}"
-contains "it is the new one that is used" "[$(mesh_address ams 6)]:51820" "$(enter fra wg show wg0 endpoints)"
+# Which one is in use now hangs on whether an answer was on its way (30-endpoints.sh shows that the new one is set).
 contains "the plan says what that hangs on" "if the peer answers" "$(jq -r ".operations[] | select($(peer ams)) | .effectScope" <<<"$plan")"
 node_bob "allowedIPs: [10.97.0.0/24]"
 sed -i 's/endpoint: ".*"/endpoint: "203.0.113.1:9"/' "$topology/node-bob.yaml"
