@@ -281,18 +281,16 @@ private struct Compiler {
                         ]))
             }
         }
-        let unresolved = topology.nodes.indices.filter { peer in
-            guard peer != index, let endpoint = graph.endpoint(of: peer, from: index),
-                case .name(let name) = endpoint.host, graph.isLinked(index, peer)
-            else { return false }
-            return facts.resolvedNames[name] == nil && facts.didResolve
-        }
-        for peer in unresolved {
+        if !facts.didResolve { return }
+        for peer in topology.nodes.indices where peer != index {
+            guard let endpoint = graph.endpoint(of: peer, from: index), case .name(let name) = endpoint.host,
+                facts.resolvedNames[name] == nil, graph.isLinked(index, peer)
+            else { continue }
             let other = topology.nodes[peer]
             diagnostics.append(
                 Diagnostic(
                     "host.unresolved-endpoint", .warning,
-                    "the endpoint of \(other.name) has no address yet: the name does not resolve",
+                    "the endpoint of \(other.name) has no address yet: \(name) does not resolve",
                     at: other.endpoint?.place ?? other.place,
                     notes: [Diagnostic.Note("\(other.name) is configured without an endpoint until it does")]))
         }
