@@ -193,7 +193,7 @@ struct FaultCase: Hashable, Sendable, CustomTestStringConvertible {
     /// Which exchanges it strikes: this one, and every so many after it. All of them in a nightly run; else they are
     /// shared out among the faults, because each costs three passes.
     var first = 0
-    static let stride = isNightly ? 1 : 3
+    static let stride = isNightly ? 1 : getenv("WEFT_FAULT_STRIDE").flatMap { Int(String(cString: $0)) } ?? 3
 
     /// A nightly run has every one of them; else one of each sort.
     static let all: [FaultCase] = {
