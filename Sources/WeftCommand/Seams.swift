@@ -27,8 +27,8 @@ struct HookedDataplane<Base: Dataplane>: Dataplane {
     var base: Base
     var beforeOperation: (@Sendable (Operation) -> Void)?
 
-    mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation {
-        try base.observe(mesh, sysctls: sysctls)
+    mutating func observe(_ mesh: MeshIdentity, _ interests: Interests) throws(DataplaneError) -> Observation {
+        try base.observe(mesh, interests)
     }
 
     mutating func foreignRoutes(at keys: [Route.Key], of mesh: MeshIdentity) throws(DataplaneError) -> [ForeignObject] {

@@ -44,7 +44,7 @@ struct StatusCommand: ParsableCommand {
                 let (meshes, desired) = try subjects(machine)
                 var documents: [StatusDocument] = []
                 for mesh in meshes {
-                    let observation = try dataplane.observe(mesh, sysctls: [])
+                    let observation = try dataplane.observe(mesh, Interests(sysctls: []))
                     documents.append(StatusDocument(observation, of: mesh, desired: desired[mesh]))
                 }
                 if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }

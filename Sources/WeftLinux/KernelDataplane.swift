@@ -70,11 +70,11 @@ package struct KernelDataplane: Dataplane {
 
     // MARK: Observing
 
-    package mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation {
+    package mutating func observe(_ mesh: MeshIdentity, _ interests: Interests) throws(DataplaneError) -> Observation {
         // A link that comes or goes between two reads makes them contradict each other: then all is read again.
         for _ in 0..<3 {
             do throws(DataplaneError) {
-                return try observeOnce(mesh, sysctls: sysctls)
+                return try observeOnce(mesh, interests)
             } catch {
                 guard error.code == .gone else { throw error }
             }
@@ -86,7 +86,7 @@ package struct KernelDataplane: Dataplane {
     }
 
     private mutating func observeOnce(
-        _ mesh: MeshIdentity, sysctls paths: [String]
+        _ mesh: MeshIdentity, _ interests: Interests
     ) throws(DataplaneError) -> Observation {
         var clock = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &clock)
@@ -109,8 +109,8 @@ package struct KernelDataplane: Dataplane {
         }
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
-        let claimed = (memory.claims[mesh.interface] ?? []).subtracting(paths)
-        observation.state.sysctls = try sysctls.read(paths + claimed.sorted())
+        let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
+        observation.state.sysctls = try sysctls.read(interests.sysctls + claimed.sorted())
         return observation
     }
 
@@ -173,6 +173,10 @@ package struct KernelDataplane: Dataplane {
             case nil: return []
             case .link: return operations.map { performLink($0, mesh) }
             case .sysctl: return operations.map { performSysctl($0, mesh) }
+            case .rule, .firewall, .resolver:
+                return operations.map { _ in
+                    .failed(DataplaneError(.unsupported, "this version of weft cannot do that yet"))
+                }
             case .address:
                 let link = try ownLink(of: mesh).link
                 return Addresses(channel: route, link: link, features: parts.features)

@@ -9,7 +9,12 @@ package struct HostState: Sendable {
     package var addresses: [InterfaceAddress]
     package var peers: [Peer]
     package var routes: [Route]
+    package var rules: [PolicyRule]
     package var sysctls: [Sysctl]
+    /// Nil: no table.
+    package var firewall: Firewall?
+    /// Nil: the link has no name servers of its own.
+    package var resolver: ResolverSetting?
 
     package init(
         link: Link? = nil,
@@ -17,14 +22,20 @@ package struct HostState: Sendable {
         addresses: [InterfaceAddress] = [],
         peers: [Peer] = [],
         routes: [Route] = [],
-        sysctls: [Sysctl] = []
+        rules: [PolicyRule] = [],
+        sysctls: [Sysctl] = [],
+        firewall: Firewall? = nil,
+        resolver: ResolverSetting? = nil
     ) {
         self.link = link
         self.device = device
         self.addresses = addresses
         self.peers = peers
         self.routes = routes
+        self.rules = rules
         self.sysctls = sysctls
+        self.firewall = firewall
+        self.resolver = resolver
     }
 }
 
@@ -41,6 +52,18 @@ package struct DesiredState: Sendable {
     package var peerNames: [PublicKey: String]
     /// The endpoint as written, for peers whose endpoint is a host name: `fra.example.net:51820`.
     package var endpointNames: [PublicKey: String]
+    /// What this host does with others' packets: what another program's firewall may stand in the way of.
+    package var flows: Set<Flow> = []
+
+    /// A kind of traffic that the mesh needs through this host.
+    package enum Flow: Hashable, Sendable {
+        /// The tunnel's own packets come in at this UDP port.
+        case listen(port: UInt16)
+        /// Packets are passed on from or to the mesh.
+        case forward
+        /// The mesh reaches services of this host.
+        case deliver
+    }
 
     package init(
         mesh: String, interface: String, node: String, state: HostState, peerNames: [PublicKey: String] = [:],

@@ -22,6 +22,17 @@ package struct MeshIdentity: Hashable, Sendable {
     /// Whether a metric is the one of some mesh's `unreachable` routes.
     package static func isUnreachableMetric(_ metric: UInt32) -> Bool { metric >> 24 == 0x77 }
 
+    /// The mark, table and priorities of this mesh's full tunnel: mark and table are 0x7700_0000 plus the low 24 bits of
+    /// the FNV-1a hash of the interface's name, as the unreachable metric is; the priority is an even number from 10,000
+    /// to 29,998 by the same hash. Never "the first free": every process finds the same.
+    package var routingNumbers: RoutingNumbers {
+        RoutingNumbers(
+            mark: unreachableMetric, table: unreachableMetric, priority: 10_000 + Self.hash(interface) % 10_000 * 2)
+    }
+
+    /// The mesh's own table in nf_tables, of family `inet`.
+    package var firewallTable: String { "weft-\(interface)" }
+
     /// The name under which a kernel device is made before it gets its alias and its final name, in one message.
     /// A link of this name is a half-made one of this mesh, and of nobody else.
     package var reservedName: String {

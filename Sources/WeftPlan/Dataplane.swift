@@ -4,10 +4,8 @@ package import WeftModel
 
 /// A host's network as Weft sees it: the real kernel, or a model of it in tests.
 package protocol Dataplane {
-    /// Reads all that the mesh owns, completely or not at all.
-    ///
-    /// - Parameter sysctls: the paths to read, besides those that the mesh has claimed.
-    mutating func observe(_ mesh: MeshIdentity, sysctls: [String]) throws(DataplaneError) -> Observation
+    /// Reads all that the mesh owns, completely or not at all; and of what is others', what stands in the way.
+    mutating func observe(_ mesh: MeshIdentity, _ interests: Interests) throws(DataplaneError) -> Observation
 
     /// Which of these routes' keys are taken by routes that are not the mesh's.
     mutating func foreignRoutes(
@@ -17,6 +15,34 @@ package protocol Dataplane {
     /// Performs operations of one kind, in order, in as few messages as fit; the outcomes are in the same order.
     /// What follows a failure that leaves its order in doubt is reported as skipped.
     mutating func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome]
+}
+
+/// What a pass must know of a host beyond what is the mesh's own.
+package struct Interests: Hashable, Sendable {
+    /// The paths to read, besides those that the mesh has claimed.
+    package var sysctls: [String]
+    /// The rules that are wanted: others' rules and routes must not use their numbers.
+    package var rules: [PolicyRule]
+    /// What others' firewalls must let through.
+    package var flows: Set<DesiredState.Flow>
+    /// Whether name servers are wanted on the link.
+    package var hasResolver: Bool
+
+    package init(
+        sysctls: [String] = [], rules: [PolicyRule] = [], flows: Set<DesiredState.Flow> = [], hasResolver: Bool = false
+    ) {
+        self.sysctls = sysctls
+        self.rules = rules
+        self.flows = flows
+        self.hasResolver = hasResolver
+    }
+
+    /// Nil, or a state without a link, means that the mesh is to go.
+    package init(_ desired: DesiredState?) {
+        self.init(
+            sysctls: (desired?.state.sysctls ?? []).map(\.path), rules: desired?.state.rules ?? [],
+            flows: desired?.flows ?? [], hasResolver: desired?.state.resolver != nil)
+    }
 }
 
 /// What came of one operation.
@@ -46,7 +72,9 @@ package struct Observation: Sendable {
     package var statistics: [PeerStatistics]
     /// The name of a link that an interrupted create left behind.
     package var halfMadeLink: String?
-    /// What is not ours on our interface, or in its place.
+    /// What the mesh's named counters have counted, by name.
+    package var counts: [FirewallCount] = []
+    /// What is not ours on our interface, in its place, or in its way.
     package var foreign: [ForeignObject]
     /// Who has claimed which sysctl.
     package var sysctlMemory: SysctlMemory
@@ -81,9 +109,13 @@ package struct ForeignObject: Hashable, Sendable {
         case blocksLink
         /// The route of this key cannot be made while it is there.
         case blocksRoute(Route.Key)
+        /// It uses a mark, a table or a priority that the mesh's full tunnel needs for itself: nothing is begun.
+        case takesNumber
+        /// It drops, or will undo, what the mesh needs: all is done, and this is said.
+        case hinders
     }
 
-    /// `interface`, `address`, `route`.
+    /// `interface`, `address`, `route`, `rule`, `chain`, `manager`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -7,11 +7,14 @@ package enum Operation: Hashable, Sendable {
     case address(AddressOperation)
     case peer(PeerOperation)
     case route(RouteOperation)
+    case rule(PolicyRuleOperation)
+    case firewall(FirewallOperation)
+    case resolver(ResolverOperation)
     case sysctl(SysctlOperation)
 
     /// Operations of one kind go to the dataplane together.
     package enum Kind: String, Hashable, Sendable, CaseIterable {
-        case link, device, address, peer, route, sysctl
+        case link, device, address, peer, route, rule, firewall, resolver, sysctl
     }
 
     package var kind: Kind {
@@ -21,6 +24,9 @@ package enum Operation: Hashable, Sendable {
         case .address: .address
         case .peer: .peer
         case .route: .route
+        case .rule: .rule
+        case .firewall: .firewall
+        case .resolver: .resolver
         case .sysctl: .sysctl
         }
     }
@@ -37,6 +43,9 @@ package enum Operation: Hashable, Sendable {
         case .address(let operation): operation.action
         case .peer(let operation): operation.action
         case .route(let operation): operation.action
+        case .rule(let operation): operation.action
+        case .firewall(let operation): operation.action
+        case .resolver(let operation): operation.action
         case .sysctl: .change
         }
     }

@@ -13,7 +13,7 @@ package struct Plan: Sendable {
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
 
     /// Whether nothing at all can be done until a foreign object is gone.
-    package var isBlocked: Bool { foreign.contains { $0.relation == .blocksLink } }
+    package var isBlocked: Bool { foreign.contains { $0.relation == .blocksLink || $0.relation == .takesNumber } }
 
     /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,
     /// not even to take this mesh down. Routes and claims are told apart by the interface's name alone.
@@ -23,7 +23,10 @@ package struct Plan: Sendable {
     package var takesDown = false
 
     /// What stands in the way of something.
-    package var obstacles: [ForeignObject] { foreign.filter { $0.relation != .leftAlone } }
+    package var obstacles: [ForeignObject] { foreign.filter { $0.relation != .leftAlone && $0.relation != .hinders } }
+
+    /// What works against the mesh without standing in the way of any operation.
+    package var hindrances: [ForeignObject] { foreign.filter { $0.relation == .hinders } }
 
     package var isEmpty: Bool { operations.isEmpty }
 }
@@ -31,9 +34,10 @@ package struct Plan: Sendable {
 extension Plan {
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
-    /// The order: the link, its device and its size; addresses; peers, each prefix moved before anything is removed;
-    /// the link up; routes made; and only then routes and addresses removed. Settings of the host come last when they
-    /// are claimed and first when they are released.
+    /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, its device and
+    /// its size; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
+    /// routes made; policy rules, which lead into them; name servers; and only then rules, routes and addresses removed.
+    /// A mesh goes in the opposite order: its table is the last thing that is left of it.
     ///
     /// - Parameter foreignRoutes: routes of others that hold a key that the mesh wants.
     package init(
@@ -56,13 +60,15 @@ extension Plan {
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let sysctls = SysctlPlan(
             desired: wanted.sysctls, live: live.sysctls, memory: observed.sysctlMemory, mesh: mesh)
+        let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)
+        let firewall = planFirewall(desired: wanted.firewall, live: live.firewall, table: mesh.firewallTable)
+        let resolver = planResolver(desired: wanted.resolver, live: live.resolver)
         guard wanted.link != nil else {
             // What hangs on the link goes with it; what does not is named.
             let loose = live.routes.filter { $0.target == .unreachable || live.link == nil }
-            operations =
-                sysctls.release
-                + loose.map { PlannedOperation(.route(.remove($0, interface: interface))) } + links.create
-                + links.remove
+            operations = [resolver].compactMap(\.self) + rules.remove + sysctls.release
+            operations += loose.map { PlannedOperation(.route(.remove($0, interface: interface))) }
+            operations += links.create + links.remove + [firewall].compactMap(\.self)
             return
         }
         let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
@@ -76,16 +82,17 @@ extension Plan {
                 if case .blocksRoute(let key) = object.relation { key } else { nil }
             })
 
-        operations = links.create
+        operations = [firewall].compactMap(\.self) + links.create
         if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
             operations.append(device)
         }
-        operations += links.resize + addresses.add + peers + links.raise
+        operations += links.resize + addresses.add + peers + links.raise + sysctls.claim
         operations += routes.make.filter { operation in
             guard !blockedKeys.isEmpty, case .route(let route) = operation.operation else { return true }
             return !blockedKeys.contains(route.route.key)
         }
-        operations += routes.remove + addresses.remove + sysctls.release + sysctls.claim
+        operations += rules.add + [resolver].compactMap(\.self)
+        operations += rules.remove + routes.remove + addresses.remove + sysctls.release
         rememberEndpoints(of: wanted.peers, live: live.peers, policy: policy)
     }
 

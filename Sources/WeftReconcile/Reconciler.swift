@@ -17,7 +17,7 @@ package struct Reconciler<Plane: Dataplane> {
     package mutating func plan(
         _ mesh: MeshIdentity, desired: DesiredState?, memory: MeshMemory
     ) throws(DataplaneError) -> (plan: Plan, observation: Observation) {
-        let observation = try dataplane.observe(mesh, sysctls: (desired?.state.sysctls ?? []).map(\.path))
+        let observation = try dataplane.observe(mesh, Interests(desired))
         var plan = Plan(mesh: mesh, desired: desired, observed: observation, memory: memory)
         // Routes of others are read only where a route of ours would have to stand beside them.
         let added = plan.operations.compactMap { planned -> Route.Key? in
@@ -97,6 +97,11 @@ package struct Application: Sendable {
     /// What depends on what: without its link, its key or its device up, the rest has nothing to stand on.
     private mutating func note<Plane: Dataplane>(failureOf index: Int, _ dataplane: inout Plane) {
         switch plan.operations[index].operation {
+        case .firewall(let operation) where operation.action != .remove:
+            abandoned = "the firewall could not be written, and nothing is to pass without it"
+        case .route(let operation) where operation.route.table != Route.mainTable && operation.action != .remove:
+            // A rule that leads into a table without its routes would let packets fall through it.
+            abandoned = "a route of the tunnel's own table could not be made"
         case .link(.create): abandoned = "the link could not be made"
         case .device: abandoned = "the device could not be configured"
         case .link(.setUp(let interface)):

@@ -43,7 +43,8 @@ extension PlanDocument.Obstacle {
         description = object.description
         remedy = object.remedy
         switch object.relation {
-        case .leftAlone: return nil
+        case .leftAlone, .hinders: return nil
+        case .takesNumber: blocks = "rule"
         case .blocksLink: blocks = "link"
         case .blocksRoute(let key):
             blocks = "route"
@@ -67,6 +68,9 @@ extension PlanDocument.Operation {
             object.address = "\(address.address.address)/\(address.address.length)"
         case .peer(let peer): describe(peer, labels)
         case .route(let route): describe(route)
+        case .rule(let rule): object.name = rule.rule.phrase
+        case .firewall(let firewall): object.name = firewall.table
+        case .resolver(let resolver): object.name = resolver.phrase
         case .sysctl(let sysctl): describe(sysctl)
         }
     }

@@ -158,6 +158,9 @@ extension Operation.Kind {
         case .address: "address"
         case .peer: "peer"
         case .route: "route"
+        case .rule: "rule"
+        case .firewall: "firewall table"
+        case .resolver: "name server setting"
         case .sysctl: "sysctl"
         }
     }
@@ -179,6 +182,9 @@ extension Operation {
         case .peer(let peer): "peer \(labels.title(of: peer.publicKey))"
         case .route(.replace(let old, let new, _)): "route \(new.phrase(replacing: old))"
         case .route(let route): "route \(route.route.phrase)"
+        case .rule(let rule): "rule \(rule.rule.phrase)"
+        case .firewall(let firewall): "firewall table inet \(firewall.table.visible)"
+        case .resolver(let resolver): resolver.phrase
         case .sysctl(let sysctl): sysctl.phrase
         }
     }

@@ -17,7 +17,7 @@ package struct PlanSummary: Hashable, Sendable {
             case .link(.create): interface = .add
             case .link(.remove): interface = .remove
             case .link(.setMTU), .link(.setUp), .device: interface = interface ?? .change
-            case .address, .peer, .route, .sysctl: count(planned.operation.action)
+            case .address, .peer, .route, .rule, .firewall, .resolver, .sysctl: count(planned.operation.action)
             }
         }
         if let interface { count(interface) }

@@ -311,6 +311,6 @@ extension Reconciler<KernelDataplane> {
     /// What is there of a mesh.
     fileprivate func dataplaneState(_ mesh: MeshIdentity) throws(DataplaneError) -> HostState {
         var plane = dataplane
-        return try plane.observe(mesh, sysctls: []).state
+        return try plane.observe(mesh, Interests(sysctls: [])).state
     }
 }

@@ -25,9 +25,9 @@ struct KernelNetworkTests {
 
     @Test func makesKnowsAndRemovesItsLink() throws {
         try onKernel { plane, fixture in
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.link == nil)
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.link == nil)
             #expect(plane.perform([.link(.create(KernelFixture.link))], for: fixture.mesh) == [.done])
-            var observed = try plane.observe(fixture.mesh, sysctls: [])
+            var observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             var expected = KernelFixture.link
             expected.isUp = false
             #expect(observed.state.link == expected)
@@ -40,12 +40,12 @@ struct KernelNetworkTests {
                 .link(.setMTU(interface: "wg0", from: 1420, to: 1380)), .link(.setUp(interface: "wg0")),
             ]
             #expect(plane.perform(changes, for: fixture.mesh) == [.done, .done])
-            observed = try plane.observe(fixture.mesh, sysctls: [])
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.link == Link(name: "wg0", mtu: 1380, alias: "weft:corp"))
 
             #expect(plane.perform([.link(.remove(interface: "wg0"))], for: fixture.mesh) == [.done])
             #expect(plane.perform([.link(.remove(interface: "wg0"))], for: fixture.mesh) == [.already])
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.link == nil)
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.link == nil)
         }
     }
 
@@ -59,7 +59,7 @@ struct KernelNetworkTests {
         try onKernel { plane, fixture in
             shell(command)
             let before = output("ip -o link")
-            let observed = try plane.observe(fixture.mesh, sysctls: [])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.link == nil)
             let obstacle = try #require(observed.foreign.first)
             #expect(obstacle.relation == .blocksLink)
@@ -79,18 +79,18 @@ struct KernelNetworkTests {
     @Test func findsAndRemovesHalfMadeLinks() throws {
         try onKernel { plane, fixture in
             shell("ip link add '\(fixture.mesh.reservedName)' type bridge")
-            var observed = try plane.observe(fixture.mesh, sysctls: [])
+            var observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.halfMadeLink == fixture.mesh.reservedName)
             let remove = Operation.link(.removeHalfMade(name: fixture.mesh.reservedName))
             #expect(plane.perform([remove], for: fixture.mesh) == [.done])
             #expect(plane.perform([remove], for: fixture.mesh) == [.already])
-            observed = try plane.observe(fixture.mesh, sysctls: [])
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.halfMadeLink == nil)
 
             // A user-space device that was started and not marked yet.
             fixture.tunnels.recorded = ["wg0"]
             shell("ip tuntap add dev wg0 mode tun")
-            observed = try plane.observe(fixture.mesh, sysctls: [])
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.halfMadeLink == "wg0")
             #expect(observed.foreign == [])
             #expect(plane.perform([.link(.removeHalfMade(name: "wg0"))], for: fixture.mesh) == [.done])
@@ -107,7 +107,7 @@ struct KernelNetworkTests {
             #expect(plane.perform(adds, for: fixture.mesh) == [.done, .done])
             #expect(plane.perform(adds, for: fixture.mesh) == [.already, .already])
             shell("ip addr add 192.0.2.1/24 dev wg0; ip addr add 10.80.0.9/32 dev wg0")
-            let observed = try plane.observe(fixture.mesh, sysctls: [])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.addresses == wanted)
             #expect(Set(observed.foreign.map(\.description)) == ["192.0.2.1/24 dev wg0", "10.80.0.9/32 dev wg0"])
             #expect(observed.foreign.allSatisfy { $0.relation == .leftAlone })
@@ -140,7 +140,7 @@ struct KernelNetworkTests {
             ]
             let adds = wanted.map { Operation.route(.add($0, interface: "wg0")) }
             #expect(plane.perform(adds, for: fixture.mesh) == wanted.map { _ in .done })
-            var observed = try plane.observe(fixture.mesh, sysctls: [])
+            var observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(Set(observed.state.routes) == Set(wanted))
             #expect(observed.foreign == [])
             #expect(plane.perform(adds, for: fixture.mesh) == wanted.map { _ in .already })
@@ -149,7 +149,7 @@ struct KernelNetworkTests {
             replaced.source = nil
             let change = RouteOperation.replace(old: wanted[1], new: replaced, interface: "wg0")
             #expect(plane.perform([.route(change)], for: fixture.mesh) == [.done])
-            observed = try plane.observe(fixture.mesh, sysctls: [])
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.routes.contains(replaced))
             #expect(observed.state.routes.contains(wanted[1]) == false)
 
@@ -157,7 +157,7 @@ struct KernelNetworkTests {
             let removes = wanted.map { Operation.route(.remove($0, interface: "wg0")) }
             #expect(plane.perform(removes, for: fixture.mesh) == wanted.map { _ in .done })
             #expect(plane.perform(removes, for: fixture.mesh) == wanted.map { _ in .already })
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.routes == [])
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.routes == [])
         }
     }
 
@@ -173,7 +173,7 @@ struct KernelNetworkTests {
             let obstacles = try plane.foreignRoutes(at: wanted.map(\.key), of: fixture.mesh)
             #expect(Set(obstacles.map(\.relation)) == Set(wanted.dropLast().map { .blocksRoute($0.key) }))
             #expect(obstacles.contains { $0.description == "10.1.0.0/24 dev d0 proto static" })
-            let observed = try plane.observe(fixture.mesh, sysctls: [])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.routes == [])
             #expect(observed.foreign.map(\.description) == ["10.2.0.0/24 dev wg0 proto static"])
 
@@ -201,7 +201,7 @@ struct KernelNetworkTests {
                 for: fixture.mesh)
             _ = plane.perform([.route(.add(other, interface: "wg0"))], for: fixture.mesh)
             _ = plane.perform([.link(.remove(interface: "wg0"))], for: fixture.mesh)
-            let left = try plane.observe(fixture.mesh, sysctls: [])
+            let left = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(left.state.routes == [loose])
             #expect(
                 plane.perform([.route(.remove(loose, interface: "wg0"))], for: fixture.mesh) == [.done])
@@ -221,7 +221,7 @@ struct KernelNetworkTests {
             let outcomes = plane.perform(wanted.map { .route(.add($0, interface: "wg0")) }, for: fixture.mesh)
             let failed = outcomes.indices.filter { outcomes[$0].isFailure }
             #expect(failed == [7 * 256])
-            let observed = try plane.observe(fixture.mesh, sysctls: [])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.routes.count == 1799)
             // In the order of their prefixes, which is what makes the diff cheap.
             #expect(observed.state.routes == wanted.enumerated().filter { $0.offset != 1792 }.map(\.element))
@@ -232,7 +232,7 @@ struct KernelNetworkTests {
         try onKernel { plane, fixture in
             let path = "net/ipv4/conf/lo/forwarding"
             shell("echo 0 > /proc/sys/\(path)")
-            let observed = try plane.observe(fixture.mesh, sysctls: [path, "net/ipv4/no_such_setting"])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: [path, "net/ipv4/no_such_setting"]))
             #expect(observed.state.sysctls == [Sysctl(path, "0")])
             let claim = Operation.sysctl(.claim(Sysctl(path, "1"), from: "0"))
             #expect(plane.perform([claim], for: fixture.mesh) == [.done])
@@ -240,7 +240,7 @@ struct KernelNetworkTests {
             #expect(fixture.ledger.stored.originals[path] == .init(value: "0", written: "1"))
             #expect(plane.perform([claim], for: fixture.mesh) == [.already])
             // Claimed paths are read without being asked for.
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.sysctls == [Sysctl(path, "1")])
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.sysctls == [Sysctl(path, "1")])
             let release = Operation.sysctl(.release(path: path, from: "1", restore: "0"))
             #expect(plane.perform([release], for: fixture.mesh) == [.done])
             #expect(output("cat /proc/sys/\(path)") == "0\n")
@@ -265,13 +265,13 @@ struct KernelNetworkTests {
                 #expect(
                     plane.perform(routes.map { .route(.add($0, interface: mesh.interface)) }, for: mesh)
                         == [.done, .done])
-                let observed = try plane.observe(mesh, sysctls: [])
+                let observed = try plane.observe(mesh, Interests(sysctls: []))
                 #expect(Set(observed.state.routes) == Set(routes))
                 #expect(observed.foreign == [])
             }
             #expect(plane.perform([.link(.remove(interface: "wg0"))], for: fixture.mesh) == [.done])
-            #expect(try plane.observe(lab, sysctls: []).state.routes.count == 2)
-            #expect(try plane.observe(lab, sysctls: []).state.link == second)
+            #expect(try plane.observe(lab, Interests(sysctls: [])).state.routes.count == 2)
+            #expect(try plane.observe(lab, Interests(sysctls: [])).state.link == second)
         }
     }
 }

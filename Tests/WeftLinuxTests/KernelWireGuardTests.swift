@@ -30,7 +30,7 @@ struct KernelWireGuardTests {
     }
 
     private func peers(_ plane: inout KernelDataplane, _ fixture: KernelFixture) throws -> [Peer] {
-        try plane.observe(fixture.mesh, sysctls: []).state.peers
+        try plane.observe(fixture.mesh, Interests(sysctls: [])).state.peers
     }
 
     private func change(_ number: Int, _ edit: (inout PeerChange) -> Void) -> PeerOperation {
@@ -48,7 +48,7 @@ struct KernelWireGuardTests {
             operation.listenPort = 51899
             operation.fwMark = 0x77
             #expect(plane.perform([.device(operation)], for: fixture.mesh) == [.done])
-            let device = try plane.observe(fixture.mesh, sysctls: []).state.device
+            let device = try plane.observe(fixture.mesh, Interests(sysctls: [])).state.device
             #expect(device?.privateKey == SecretBytes.tag(ofPrivateKey: given.span.bytes))
             #expect(device?.privateKey != operation.privateKey)
             #expect(device?.listenPort == 51899)
@@ -63,7 +63,7 @@ struct KernelWireGuardTests {
             #expect(plane.perform([.device(mark)], for: fixture.mesh) == [.done])
             var expected = device
             expected?.fwMark = 0
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.device == expected)
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.device == expected)
 
             var unknown = DeviceOperation(interface: "wg0")
             unknown.privateKey = SecretTag(1, 2)
@@ -222,7 +222,7 @@ struct KernelWireGuardTests {
             let fixture = try KernelFixture()
             var plane = fixture.plane
             shell("ip link add wg0 type wireguard; wg set wg0 listen-port 1234")
-            let observed = try plane.observe(fixture.mesh, sysctls: [])
+            let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.foreign.first?.remedy.contains("wg-quick down wg0") == true)
             let peer = Operation.peer(.add(Peer(publicKey: key(1))))
             #expect(failure(plane.perform([peer], for: fixture.mesh).first)?.code == .obstructed)
@@ -235,7 +235,7 @@ struct KernelWireGuardTests {
             let peers = (1...500).map { PeerOperation.add(Peer(publicKey: key($0))) }
             #expect(perform(peers, &plane, fixture).allSatisfy { $0 == .done })
             #expect(plane.perform([.link(.remove(interface: "wg0"))], for: fixture.mesh) == [.done])
-            #expect(try plane.observe(fixture.mesh, sysctls: []).state.link == nil)
+            #expect(try plane.observe(fixture.mesh, Interests(sysctls: [])).state.link == nil)
         }
     }
 }

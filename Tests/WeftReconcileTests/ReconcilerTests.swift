@@ -44,7 +44,7 @@ private func random(_ seed: Int) -> DesiredState {
 /// All that a kernel holds for the mesh, in an order of its own, endpoints aside.
 private func contents(_ kernel: ModelKernel) throws -> [String] {
     var kernel = kernel
-    let seen = try kernel.observe(mesh, sysctls: kernel.sysctls.keys.sorted())
+    let seen = try kernel.observe(mesh, Interests(sysctls: kernel.sysctls.keys.sorted()))
     var lines = seen.state.peers.map { peer in
         var peer = peer
         peer.endpoint = nil

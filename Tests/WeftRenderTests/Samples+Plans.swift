@@ -35,6 +35,7 @@ extension Samples {
                 .address(.add(InterfaceAddress(host: address("fd80::1")), interface: "wg0"))),
         ]
         operations += peerOperations
+        operations += tunnelOperations
         operations += [
             PlannedOperation(.link(.setUp(interface: "wg0"))),
             PlannedOperation(.route(.add(route("10.99.0.0/16"), interface: "wg0"))),
@@ -62,6 +63,23 @@ extension Samples {
                     relation: .blocksRoute(route("10.97.0.0/16").key),
                     remedy: "remove it with `ip route del 10.97.0.0/16`, or take 10.97.0.0/16 out of carl's allowedIPs"),
             ])
+    }
+
+    private static var tunnelOperations: [PlannedOperation] {
+        let suppress = PolicyRule(.v4, priority: 10_000, .lookupMainWithoutDefault)
+        let tunnel = PolicyRule(.v4, priority: 10_001, .lookupUnlessMarked(mark: 0x7712_3456, table: 0x7712_3456))
+        let firewall = Firewall(chains: [
+            FirewallChain(
+                "postrouting", base: .init(.nat, .postrouting, priority: 100),
+                rules: [FirewallRule([.meta(.outputInterface), .counter, .masquerade], comment: "masquerade")])
+        ])
+        let setting = ResolverSetting(interface: "wg0", servers: [address("10.80.0.1")], domains: ["corp.internal"])
+        return [
+            PlannedOperation(.firewall(.create(firewall, table: "weft-wg0"))),
+            PlannedOperation(.rule(.add(suppress))),
+            PlannedOperation(.rule(.remove(tunnel)), effect: .outage, scope: "connections by the default route"),
+            PlannedOperation(.resolver(.set(setting, old: nil))),
+        ]
     }
 
     private static var device: DeviceOperation {

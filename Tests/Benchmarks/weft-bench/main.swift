@@ -61,7 +61,7 @@ struct Bench {
     var mesh: MeshIdentity { Work.mesh(interface) }
 
     mutating func plan(_ desired: DesiredState, _ memory: MeshMemory = MeshMemory()) throws -> Plan {
-        Plan(mesh: mesh, desired: desired, observed: try plane.observe(mesh, sysctls: []), memory: memory)
+        Plan(mesh: mesh, desired: desired, observed: try plane.observe(mesh, Interests(sysctls: [])), memory: memory)
     }
 
     /// What an apply leaves in the state folder.
@@ -104,7 +104,7 @@ struct Bench {
         var both: [Double] = []
         for _ in 0..<runs {
             let begun = now()
-            let observed = try plane.observe(mesh, sysctls: [])
+            let observed = try plane.observe(mesh, Interests(sysctls: []))
             let read = now()
             let plan = Plan(mesh: mesh, desired: desired, observed: observed, memory: memory)
             let ended = now()
@@ -126,7 +126,7 @@ struct Bench {
             empty.state.peers = []
             empty.state.routes = []
             _ = apply(try plan(empty))
-            let observed = try plane.observe(mesh, sysctls: [])
+            let observed = try plane.observe(mesh, Interests(sysctls: []))
             let begun = now()
             let plan = Plan(mesh: mesh, desired: desired, observed: observed, memory: MeshMemory())
             series["weft.apply.plan", default: []].append(now() - begun)

@@ -39,6 +39,12 @@ package struct ModelKernel: Dataplane {
     package var routes: [ModelRoute] = []
     package var sysctls: [String: String] = ["net/ipv4/ip_forward": "0", "net/ipv6/conf/all/forwarding": "0"]
     package var sysctlMemory = SysctlMemory()
+    /// By interface.
+    package var rules: [String: [PolicyRule]] = [:]
+    /// By table.
+    package var firewalls: [String: Firewall] = [:]
+    /// By interface.
+    package var resolvers: [String: ResolverSetting] = [:]
     package var busyPorts: Set<UInt16> = []
     package var now = UnixTime(seconds: 1_800_000_000)
 
@@ -63,7 +69,8 @@ package struct ModelKernel: Dataplane {
 
     // MARK: Reading
 
-    package mutating func observe(_ mesh: MeshIdentity, sysctls paths: [String]) throws(DataplaneError) -> Observation {
+    package mutating func observe(_ mesh: MeshIdentity, _ interests: Interests) throws(DataplaneError) -> Observation {
+        let paths = interests.sysctls
         observations += 1
         if let error = observationFault(observations) { throw error }
         var observation = Observation(time: now)
@@ -72,6 +79,9 @@ package struct ModelKernel: Dataplane {
         observation.state.sysctls = (paths + claimed).compactMap { path in sysctls[path].map { Sysctl(path, $0) } }
         observation.sysctlMemory = sysctlMemory
         observation.state.routes = routes.filter { isOurs($0, mesh) }.map(\.route)
+        observation.state.rules = rules[mesh.interface] ?? []
+        observation.state.firewall = firewalls[mesh.firewallTable]
+        observation.state.resolver = resolvers[mesh.interface]
         guard let link = links[mesh.interface] else { return observation }
         guard link.alias == mesh.alias else {
             observation.foreign.append(
@@ -144,6 +154,9 @@ package struct ModelKernel: Dataplane {
         case .peer(let operation): try apply(operation, on: mesh.interface)
         case .route(let operation): try apply(operation, mesh)
         case .sysctl(let operation): apply(operation, mesh)
+        case .rule(let operation): apply(operation, mesh)
+        case .firewall(let operation): try apply(operation)
+        case .resolver(let operation): apply(operation, mesh)
         }
     }
 
@@ -168,6 +181,7 @@ package struct ModelKernel: Dataplane {
         case .remove(let name), .removeHalfMade(let name):
             if links.removeValue(forKey: name) == nil { return .already }
             routes.removeAll { $0.interface == name }
+            resolvers[name] = nil
         }
         return .done
     }

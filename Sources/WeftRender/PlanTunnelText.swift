@@ -1,0 +1,36 @@
+// Policy rules and name servers, in a few words each.
+
+import WeftModel
+import WeftPlan
+
+extension PolicyRule {
+    /// As `ip rule` prints it: `10000: lookup main suppress_prefixlength 0 (IPv4)`.
+    var phrase: String {
+        let family = key.family == .v4 ? "IPv4" : "IPv6"
+        let rest = strange.isEmpty ? "" : " \(strange.visible)"
+        let action =
+            switch key.action {
+            case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
+            case .lookupUnlessMarked(let mark, let table): "not fwmark 0x\(String(mark, radix: 16)) lookup \(table)"
+            }
+        return "\(key.priority): \(action)\(rest) (\(family))"
+    }
+}
+
+extension ResolverSetting {
+    /// `name servers 10.80.0.1 for corp.internal`.
+    var phrase: String {
+        let list = servers.map(\.description).joined(separator: ", ")
+        let scope = domains.isEmpty ? "" : " for \(domains.map(\.visible).joined(separator: ", "))"
+        return "name servers \(list)\(scope)"
+    }
+}
+
+extension ResolverOperation {
+    var phrase: String {
+        switch self {
+        case .set(let setting, let old): (old.map { "\($0.phrase) → " } ?? "") + setting.phrase
+        case .clear(let setting): setting.phrase
+        }
+    }
+}

@@ -1,0 +1,63 @@
+// The model's policy rules, nf_tables and name servers.
+
+import WeftModel
+import WeftPlan
+
+extension ModelKernel {
+    mutating func apply(_ operation: PolicyRuleOperation, _ mesh: MeshIdentity) -> Outcome {
+        var present = rules[mesh.interface] ?? []
+        defer { rules[mesh.interface] = present }
+        switch operation {
+        case .add(let rule):
+            if present.contains(rule) { return .already }
+            present.append(rule)
+        case .remove(let rule):
+            guard let index = present.firstIndex(of: rule) else { return .already }
+            present.remove(at: index)
+        }
+        return .done
+    }
+
+    /// One batch: all of it or nothing.
+    mutating func apply(_ operation: FirewallOperation) throws(DataplaneError) -> Outcome {
+        switch operation {
+        case .create(let firewall, let table):
+            guard firewalls[table] == nil else { throw DataplaneError(.obstructed, "exists", errno: 17) }
+            firewalls[table] = firewall
+        case .rebuild(_, let firewall, let table): firewalls[table] = firewall
+        case .remove(_, let table):
+            if firewalls.removeValue(forKey: table) == nil { return .already }
+        case .change(let change, let table):
+            guard var firewall = firewalls[table] else { throw DataplaneError(.gone, "no table", errno: 2) }
+            let goneChains = Set((change.removedChains + change.changedChains.map(\.old)).map(\.name))
+            firewall.chains.removeAll { goneChains.contains($0.name) }
+            firewall.chains += change.addedChains + change.changedChains.map(\.new)
+            let goneSets = Set((change.removedSets + change.changedSets.map(\.old)).map(\.name))
+            firewall.sets.removeAll { goneSets.contains($0.name) }
+            firewall.sets += change.addedSets
+            for members in change.changedSets {
+                var set = members.old
+                let gone = Set(members.removed.map(\.key))
+                set.elements.removeAll { gone.contains($0.key) }
+                set.elements = (set.elements + members.added).sorted { $0.key < $1.key }
+                firewall.sets.append(set)
+            }
+            let goneCounters = Set(change.removedCounters.map(\.name))
+            firewall.counters.removeAll { goneCounters.contains($0.name) }
+            firewall.counters += change.addedCounters
+            firewall.chains.sort { $0.name < $1.name }
+            firewall.sets.sort { $0.name < $1.name }
+            firewall.counters.sort { $0.name < $1.name }
+            firewalls[table] = firewall
+        }
+        return .done
+    }
+
+    mutating func apply(_ operation: ResolverOperation, _ mesh: MeshIdentity) -> Outcome {
+        switch operation {
+        case .set(let setting, _): resolvers[mesh.interface] = setting
+        case .clear: resolvers[mesh.interface] = nil
+        }
+        return .done
+    }
+}
