@@ -1,4 +1,5 @@
-// What is wrong with a file before it is read as YAML: its size, its bytes, control characters, tabs in indentation.
+// What is wrong with a file before it is read as YAML: its size, its encoding, control characters, tabs and other blanks
+// in its indentation, and merges that were left undone.
 
 import WeftDiagnostics
 
@@ -9,6 +10,9 @@ struct SourceCheck {
     private(set) var problems: [Diagnostic] = []
     private var firstTab: SourceRange?
     private var tabLines = 0
+    private var firstBlank: (place: SourceRange, scalar: UInt32)?
+    private var blankLines = 0
+    private var conflicts = ConflictMarkers()
     private var refused = 0
 
     /// Files past this are refused unread: 64 MiB, three times what 100,000 nodes need.
@@ -27,6 +31,15 @@ struct SourceCheck {
                     at: position(1, 1, width: 0)))
             return
         }
+        if let encoding = foreignEncoding(bytes.span) {
+            // Between zeros a key has not the shape by which it would be known and hidden.
+            problems.append(
+                Diagnostic(
+                    "yaml.not-utf8", "this file is \(encoding): save it as UTF-8", at: position(1, 1, width: 1),
+                    notes: [Diagnostic.Note("`iconv -f \(encoding) -t UTF-8 FILE` prints it so")],
+                    secrets: [position(1, 1, width: UInt32.max - 1)]))
+            return
+        }
         do throws(UTF8.ValidationError) {
             _ = try UTF8Span(validating: bytes.span)
         } catch {
@@ -41,6 +54,20 @@ struct SourceCheck {
                     "yaml.tab", "a tab in the indentation: YAML is indented with spaces\(more)", at: firstTab,
                     notes: [Diagnostic.Note("`expand -t 2 FILE` turns tabs into spaces")]))
         }
+        if let firstBlank {
+            let more = blankLines > 1 ? "; \(blankLines) lines of this file have such blanks there" : ""
+            let width = Int(firstBlank.place.end.column - firstBlank.place.start.column)
+            problems.append(
+                Diagnostic(
+                    "yaml.blank",
+                    "\(blankName(firstBlank.scalar)) (\(codePoint(firstBlank.scalar))) in the indentation: YAML is indented "
+                        + "with plain spaces\(more)", at: firstBlank.place,
+                    fixIts: [
+                        Diagnostic.FixIt(
+                            "write plain spaces", replace: firstBlank.place, with: String(repeating: " ", count: width))
+                    ]))
+        }
+        if let conflict = conflicts.diagnostic(file: file) { problems.append(conflict) }
         if refused > Self.shownCharacters {
             problems.append(
                 Diagnostic(
@@ -58,7 +85,7 @@ struct SourceCheck {
             index = 3
             lineStart = 3
         }
-        checkIndentation(span, from: index, line: line)
+        checkStart(span, of: line, at: index)
         while index < span.count {
             index = Self.skipPlain(span, from: index)
             guard index < span.count else { break }
@@ -72,7 +99,7 @@ struct SourceCheck {
                 line += 1
                 index += 1
                 lineStart = index
-                checkIndentation(span, from: index, line: line)
+                checkStart(span, of: line, at: index)
             case UInt8(ascii: "\t"):
                 index += 1
             case UInt8(ascii: "\r") where index + 1 < span.count && span[index + 1] == UInt8(ascii: "\n"):
@@ -101,14 +128,34 @@ struct SourceCheck {
         return index
     }
 
-    /// Notes a tab before anything else on a line. Before a comment, or alone, libyaml refuses most of them too, in words
-    /// about something else.
-    private mutating func checkIndentation(_ span: Span<UInt8>, from start: Int, line: UInt32) {
+    /// Notes a tab, or a blank of another kind, before anything else on a line, and markers of a merge. Before a comment, or
+    /// alone, libyaml refuses most of them too, in words about something else, or about the next line.
+    private mutating func checkStart(_ span: Span<UInt8>, of line: UInt32, at start: Int) {
         var index = start
         while index < span.count, span[index] == UInt8(ascii: " ") { index += 1 }
-        guard index < span.count, span[index] == UInt8(ascii: "\t") else { return }
-        tabLines += 1
-        if firstTab == nil { firstTab = position(line, UInt32(index - start + 1), width: 1) }
+        guard index < span.count else { return }
+        let byte = span[index]
+        let column = UInt32(index - start + 1)
+        if byte == UInt8(ascii: "\t") {
+            tabLines += 1
+            if firstTab == nil { firstTab = position(line, column, width: 1) }
+        } else if byte >= 0x80 {
+            let (scalar, width) = Self.scalar(span, at: index)
+            guard isForeignBlank(scalar) else { return }
+            blankLines += 1
+            if firstBlank != nil { return }
+            var count: UInt32 = 1
+            index += width
+            while index < span.count {
+                let (next, width) = Self.scalar(span, at: index)
+                guard isForeignBlank(next) || next == 0x20 else { break }
+                count += 1
+                index += width
+            }
+            firstBlank = (position(line, column, width: count), scalar)
+        } else if index == start {
+            conflicts.look(at: span, from: start, line: line)
+        }
     }
 
     private mutating func report(_ name: String, _ scalar: UInt32, _ place: SourceRange) {
@@ -128,10 +175,7 @@ struct SourceCheck {
             lineStart = index + 1
         }
         let digits = String(bytes[offset], radix: 16, uppercase: true)
-        var message = "byte 0x\(digits.count < 2 ? "0" : "")\(digits) is not UTF-8 here (offset \(offset))"
-        if bytes.count >= 2, (bytes[0] == 0xFF && bytes[1] == 0xFE) || (bytes[0] == 0xFE && bytes[1] == 0xFF) {
-            message = "this file is UTF-16: save it as UTF-8"
-        }
+        let message = "byte 0x\(digits.count < 2 ? "0" : "")\(digits) is not UTF-8 here (offset \(offset))"
         problems.append(
             Diagnostic(
                 "yaml.not-utf8", message,

@@ -47,11 +47,23 @@ struct SyntaxFailure {
                     )
                 ])
         }
+        if isAboutColons, let found = lines.lineWithTightColon(upTo: place.line) {
+            let place = range(SourcePosition(line: found.line, column: UInt32(found.column)), width: found.width)
+            return Diagnostic(
+                "yaml.syntax", "expected `name: value`: \(found.what)", at: place,
+                fixIts: [Diagnostic.FixIt("write \": \"", replace: place, with: ": ")])
+        }
         if problem.isEmpty {
             return Diagnostic("yaml.syntax", "this cannot be read as YAML", at: range(place))
         }
         let (message, at, notes) = sentence(lines, range)
         return Diagnostic("yaml.syntax", message, at: at, notes: notes)
+    }
+
+    /// Whether libyaml missed a `:`, or found one too many: a name above may have one that it did not take for one.
+    private var isAboutColons: Bool {
+        problem.contains("mapping values are not allowed") || problem.contains("could not find expected ':'")
+            || problem.contains("did not find expected key")
     }
 
     private func sentence(
@@ -176,6 +188,41 @@ struct SourceLines {
             // The first word is the name.
             let end = scalars[start...].firstIndex { $0 == " " || $0 == "\r" } ?? scalars.count
             return (number, start + 1, end - start)
+        }
+        return nil
+    }
+
+    /// The last line with something on it, the one given or one before, if it is a name with a `:` that no blank follows.
+    /// The place is that of the colon, with a blank behind it that is none to YAML.
+    func lineWithTightColon(upTo line: UInt32) -> (line: UInt32, column: Int, width: Int, what: String)? {
+        var number = line
+        var seen = 0
+        // libyaml points at the line, or at the next one that holds something.
+        while number > 0, seen < 2 {
+            let scalars = text(number)
+            let begin = scalars.firstIndex { $0 != " " && $0 != "\r" }
+            if let begin, scalars[begin] != "#" {
+                seen += 1
+                // Past `- `, where the line is an item of a list.
+                var start = begin
+                while start + 1 < scalars.count, scalars[start] == "-", scalars[start + 1] == " " { start += 2 }
+                let end = scalars[start...].firstIndex { character in
+                    !(character.properties.isAlphabetic || ("0"..."9").contains(character) || character == "-"
+                        || character == "_")
+                }
+                if let end, end > start, scalars[end] == ":", end + 1 < scalars.count {
+                    let next = scalars[end + 1]
+                    if isForeignBlank(next.value) {
+                        let blank = "\(blankName(next.value)) (\(codePoint(next.value)))"
+                        return (number, end + 1, 2, "\(blank) follows the \":\"")
+                    }
+                    // A value that holds `: ` may be an address and its port.
+                    if next != " ", next != "\r", next != ":" {
+                        return (number, end + 1, 1, "a space must follow the \":\"")
+                    }
+                }
+            }
+            number -= 1
         }
         return nil
     }

@@ -1,5 +1,6 @@
 // Trees: what is in them, where each node stands, and what is refused before it costs anything.
 
+import Foundation
 import Testing
 import WeftDiagnostics
 import YAML
@@ -112,6 +113,82 @@ private func text(_ place: SourceRange) -> String {
         for bytes: [UInt8] in [[0xED, 0xA0, 0x80], [0xC0, 0xAF], [0xF5, 0x80, 0x80, 0x80], [0xE2, 0x82]] {
             #expect(parse(bytes).diagnostics.first?.id == "yaml.not-utf8")
         }
+    }
+
+    /// An editor's other encodings are one error, not one for each zero in them.
+    @Test(arguments: [
+        ("UTF-16", String.Encoding.utf16LittleEndian, [UInt8]([0xFF, 0xFE])),
+        ("UTF-16", .utf16BigEndian, [0xFE, 0xFF]), ("UTF-32", .utf32LittleEndian, [0xFF, 0xFE, 0, 0]),
+        ("UTF-32", .utf32BigEndian, [0, 0, 0xFE, 0xFF]), ("UTF-16LE", .utf16LittleEndian, []),
+        ("UTF-16BE", .utf16BigEndian, []), ("UTF-32LE", .utf32LittleEndian, []), ("UTF-32BE", .utf32BigEndian, []),
+    ])
+    func otherEncodingsAreNamed(name: String, encoding: String.Encoding, mark: [UInt8]) throws {
+        for text in ["mesh:\n  name: corp\n", "# Büro — 東京\nmesh:\n  name: corp\n", "a: 1"] {
+            let bytes = try #require(text.data(using: encoding))
+            let (tree, diagnostics) = parse(mark + bytes)
+            #expect(tree == nil)
+            #expect(diagnostics.map(\.id) == ["yaml.not-utf8"])
+            #expect(diagnostics.first?.message == "this file is \(name): save it as UTF-8")
+        }
+    }
+
+    @Test func zerosAloneAreNoEncoding() {
+        let ids = parse("a:\u{0}\n  b: c\u{0}\n").diagnostics.map(\.id)
+        #expect(ids == ["yaml.control-character", "yaml.control-character"])
+        #expect(parse([UInt8](repeating: 0, count: 64)).diagnostics.first?.id == "yaml.control-character")
+    }
+
+    /// Each is told in its own line, not in the one where libyaml notices.
+    @Test(arguments: [
+        ("mesh:\n\u{A0}\u{A0}name: corp\n  x: 1\n", "yaml.blank", 2, 1, "(U+00A0) in the indentation"),
+        ("mesh:\n  name: corp\n \u{A0}x: 1\n", "yaml.blank", 3, 2, "a no-break space"),
+        ("mesh:\n\u{3000}name: corp\n\u{3000}x: 1\n", "yaml.blank", 2, 1, "2 lines of this file"),
+        ("mesh:\n  name:\u{A0}corp\n  x: 1\n", "yaml.syntax", 2, 7, "a no-break space (U+00A0) follows the \":\""),
+        ("mesh:\n  name:corp\n  x: 1\n", "yaml.syntax", 2, 7, "a space must follow the \":\""),
+        ("mesh:\n  x: 1\n  name:corp\n", "yaml.syntax", 3, 7, "a space must follow the \":\""),
+        ("mesh:\n  x: 1\n  name:corp\n  y: 1\n", "yaml.syntax", 3, 7, "a space must follow the \":\""),
+        ("a:\n  - name:corp\n    y: 1\n", "yaml.syntax", 2, 9, "a space must follow the \":\""),
+    ])
+    func blanksAreToldWhereTheyAre(text: String, id: String, line: UInt32, column: UInt32, message: String) throws {
+        let (tree, diagnostics) = parse(text)
+        #expect(tree == nil)
+        let problem = try #require(diagnostics.first)
+        #expect(diagnostics.count == 1)
+        #expect(problem.id == id)
+        #expect(problem.place?.start == SourcePosition(line: line, column: column), "\(problem.message)")
+        #expect(problem.message.contains(message), "\(problem.message)")
+        #expect(problem.fixIts.count == 1)
+    }
+
+    @Test func aBlankInAValueIsText() {
+        #expect(parse("a: \"\u{A0}b\"\nb: c\u{A0}d # \u{A0}\n").diagnostics.isEmpty)
+    }
+
+    @Test func mergeConflictsAreNamed() throws {
+        let text = """
+            nodes:
+            <<<<<<< HEAD
+              fra: {}
+            ||||||| 1234567
+            =======
+              ams: {}
+            >>>>>>> topic
+
+            """
+        let (tree, diagnostics) = parse(text)
+        #expect(tree == nil)
+        let problem = try #require(diagnostics.first)
+        #expect(diagnostics.map(\.id) == ["yaml.merge-conflict"])
+        #expect(problem.message.hasPrefix("unresolved merge conflict: "))
+        #expect(problem.place?.start == SourcePosition(line: 2, column: 1))
+        #expect(problem.notes.compactMap(\.place?.start.line) == [4, 5, 7])
+        let twice = try #require(parse(text + text).diagnostics.first)
+        #expect(twice.message.contains("2 conflicts in this file"))
+        #expect(parse(text.replacing("\n", with: "\r\n")).diagnostics.map(\.id) == ["yaml.merge-conflict"])
+        // No markers: a scalar of that many, or a comment.
+        #expect(parse("a: |\n  <<<<<<< x\n# =======\n").diagnostics.isEmpty)
+        #expect(parse("<<<<<<<<\n").diagnostics.isEmpty)
+        #expect(parse("=======\n").diagnostics.isEmpty)
     }
 
     @Test func tabsAreFineElsewhere() {
