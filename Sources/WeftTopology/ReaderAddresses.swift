@@ -20,7 +20,10 @@ extension Reader {
     }
 
     /// A network in CIDR notation, or one address. Host bits are an error.
-    mutating func prefix(_ id: YAMLTree.ID, _ what: String) -> Located<IPPrefix>? {
+    ///
+    /// - Parameter goesOn: after that error, gives the network that was probably meant, so that what depends on it is not
+    ///   an error too.
+    mutating func prefix(_ id: YAMLTree.ID, _ what: String, goesOn: Bool = false) -> Located<IPPrefix>? {
         guard let written = writtenPrefix(id, what, "an IP network like 10.0.0.0/24") else { return nil }
         guard isPlainFamily(written.address, id, what) else { return nil }
         guard !written.hasHostBits else {
@@ -32,7 +35,7 @@ extension Reader {
                     replace(id, with: written.prefix.description),
                     replace(id, with: IPPrefix(host: written.address).description),
                 ])
-            return nil
+            return goesOn ? Located(written.prefix, at: tree.place(id)) : nil
         }
         return Located(written.prefix, at: tree.place(id))
     }

@@ -242,9 +242,23 @@ extension Reader {
         case "full": return .full
         case "hubs": return .hubs
         default:
+            if isKeyShaped(id) {
+                wrongType("`connect`", "full, hubs or a list of nodes", id)
+                return nil
+            }
             let text = tree.string(id)
-            let fixIt = replace(id, with: nearest(to: text, among: ["full", "hubs"]) ?? "[\(text)]")
-            wrongType("`connect`", "full, hubs or a list of nodes", id, fixIts: isKeyShaped(id) ? [] : [fixIt])
+            // Words that no node is called by.
+            let meant: String? =
+                switch text {
+                case "none", "nobody", "off", "no", "false": "[]"
+                case "all", "any", "everyone", "true", "yes", "on": "full"
+                default: nearest(to: text, among: ["full", "hubs"])
+                }
+            problems.error(
+                "topology.wrong-type", "`connect` must be full, hubs or a list of nodes, not \(found(id))",
+                at: tree.place(id),
+                notes: meant == "[]" ? [Diagnostic.Note("an empty list links to no other node")] : [],
+                fixIts: [replace(id, with: meant ?? "[\(text)]")])
             return nil
         }
     }
