@@ -105,6 +105,18 @@ struct KeyReader: ~Copyable {
             if end == 0 {
                 throw KeyError(.empty, at: place, "it is empty", remedy: "a key is 44 characters of base64")
             }
+            // As wg does, which takes blanks behind a key only.
+            if end > 3, characters[0] == 0xEF, characters[1] == 0xBB, characters[2] == 0xBF {
+                throw KeyError(
+                    .notAKey(.wrongLength(end)), at: place,
+                    "a byte-order mark stands before the key: wg refuses that too",
+                    remedy: "save it as UTF-8 without one (sed -i '1s/^\\xef\\xbb\\xbf//' FILE)")
+            }
+            if isBlank(characters[0]) {
+                throw KeyError(
+                    .notAKey(.wrongLength(end)), at: place,
+                    "a blank or an empty line stands before the key: wg refuses that too", remedy: remedy)
+            }
             if looksLikeConfiguration(characters.extracting(0..<end)) {
                 throw KeyError(
                     .configurationFile, at: place, "this is a wg-quick file, not a key",

@@ -57,6 +57,31 @@ import WeftModel
         #expect(error(of: "[Interface]\nPrivateKey = \(privateText)\n")?.code == .configurationFile)
     }
 
+    /// wg takes blanks behind a key, and none before it.
+    @Test(arguments: ["", "\n", " \n", "\n\n", "\r\n"])
+    func takesBlanksBehindAKeyAsWgDoes(ending: String) throws {
+        let path = folder.write(privateText.prefix(44) + ending, to: "key")
+        #expect(run(["sh", "-c", "wg pubkey <\(path)"]).status == 0)
+        #expect(throws: Never.self) { try KeyFiles(privateKey: path).ownKey() }
+    }
+
+    @Test(arguments: [
+        ("\n", "an empty line"), (" ", "a blank"), ("\t", "a blank"), ("\r\n", "an empty line"),
+        ("\u{FEFF}", "a byte-order mark"),
+    ])
+    func saysWhatStandsBeforeAKey(start: String, message: String) throws {
+        let found = try #require(error(of: start + privateText))
+        #expect(found.message.contains(message))
+        #expect(run(["sh", "-c", "wg pubkey <\(folder.path)/key"]).status != 0)
+    }
+
+    @Test func theRemedyForAByteOrderMarkWorks() throws {
+        let found = try #require(error(of: "\u{FEFF}" + privateText))
+        let match = try #require(found.remedy.firstMatch(of: #/\((sed .*) FILE\)/#))
+        #expect(run(["sh", "-c", "\(match.1) \(folder.path)/key"]).status == 0)
+        #expect(throws: Never.self) { try KeyFiles(privateKey: "\(folder.path)/key").ownKey() }
+    }
+
     @Test func noErrorHoldsTheKey() throws {
         for text in [privateText + "A", "PrivateKey = " + privateText, privateText.replacingLast("k=", "l=")] {
             let found = try #require(error(of: text))
