@@ -108,7 +108,12 @@ private struct Attempt {
     private mutating func readAll(_ path: String) {
         var status = stat()
         guard stat(path, &status) == 0 else {
-            fail(path, errno, "cannot be read")
+            let code = errno
+            if code == ENOENT, let target = target(ofLink: path) {
+                failDangling(path, target)
+            } else {
+                fail(path, code, "cannot be read")
+            }
             return
         }
         switch status.st_mode & S_IFMT {
@@ -131,6 +136,12 @@ private struct Attempt {
             var status = stat()
             guard stat(child, &status) == 0 else {
                 let code = errno
+                // A link that leads nowhere may have led to a file or to a folder of this topology: without either it would
+                // be another one.
+                if code == ENOENT, let target = target(ofLink: child) {
+                    failDangling(child, target)
+                    continue
+                }
                 if code == ENOENT, lstatExists(child) == false { hasChanged = true }
                 if isYAML(name) { fail(child, code, "cannot be read") }
                 continue
@@ -157,6 +168,22 @@ private struct Attempt {
     private func lstatExists(_ path: String) -> Bool {
         var status = stat()
         return lstat(path, &status) == 0
+    }
+
+    /// Where a symbolic link leads, as it says so; nil where there is no link.
+    private func target(ofLink path: String) -> String? {
+        var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+        let count = bytes.withUnsafeMutableBytes { buffer in
+            buffer.baseAddress.map { readlink(path, $0, buffer.count) } ?? -1
+        }
+        return count < 0 ? nil : String(decoding: bytes.prefix(count), as: UTF8.self)
+    }
+
+    private mutating func failDangling(_ path: String, _ target: String) {
+        diagnostics.append(
+            Diagnostic(
+                "folder.dangling-link", .error, "\(path) is a symbolic link to \(target), and there is nothing",
+                notes: [Diagnostic.Note("remove the link, or put back what it leads to")]))
     }
 
     private func isYAML(_ name: String) -> Bool { name.hasSuffix(".yaml") || name.hasSuffix(".yml") }

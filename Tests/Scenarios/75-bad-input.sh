@@ -65,6 +65,13 @@ copy
 rm "$topology/mesh.yaml" && ln -s mesh.yaml "$topology/mesh.yaml"
 apply "a link in a circle" "symbolic link"
 copy
+ln -s ../gone/x.yaml "$topology/x.yaml"
+apply "a link to a file that is not there" "x.yaml is a symbolic link to ../gone/x.yaml"
+copy
+mv "$topology/node-ana.yaml" "$topology/../ana.yaml" && ln -s /nowhere "$topology/sites"
+apply "a link to a folder that is not there" "sites is a symbolic link to /nowhere"
+rm "$topology/../ana.yaml"
+copy
 mkfifo "$topology/x.yaml"
 apply "a FIFO in the folder" "not a regular file"
 copy
