@@ -12,14 +12,14 @@ struct PlanCommand: ParsableCommand {
         commandName: "plan",
         abstract: "Show what apply would change on this host. Changes nothing.",
         discussion: """
-            Exit status: 0, or with --detailed-exitcode 0 where there is nothing to do and 2 where there is; 1 after an \
-            error.
+            Exit status: 0, or with --detailed-exitcode 0 where there is nothing to do, 2 where there is, and 1 where nothing \
+            can be done because of what stands in the way; 1 after an error.
             """)
 
     @OptionGroup var source: TopologyArgument
     @OptionGroup var host: HostOptions
     @OptionGroup var output: OutputOptions
-    @Flag(help: "End with 2 where there is something to do.")
+    @Flag(help: "End with 2 where there is something to do, and with 1 where all of it is blocked.")
     var detailedExitcode = false
 
     func run() throws {
@@ -45,7 +45,9 @@ struct PlanCommand: ParsableCommand {
                 ).text
                 Terminal.standard.write(text, terminator: "")
             }
-            if detailedExitcode, !plan.isEmpty || !plan.obstacles.isEmpty { throw ExitCode(2) }
+            if !detailedExitcode { return }
+            if plan.isStuck { throw ExitCode.failure }
+            if !plan.isEmpty { throw ExitCode(2) }
         }
     }
 }

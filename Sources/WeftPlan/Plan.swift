@@ -29,6 +29,13 @@ package struct Plan: Sendable {
     package var hindrances: [ForeignObject] { foreign.filter { $0.relation == .hinders } }
 
     package var isEmpty: Bool { operations.isEmpty }
+
+    /// Whether something is wanted, and all of it waits for obstacles to go. That is not the same as nothing to do. Where
+    /// the mesh is to go, somebody else's interface is in nobody's way.
+    package var isStuck: Bool {
+        if !operations.isEmpty { return false }
+        return takesDown ? isHeld : !obstacles.isEmpty
+    }
 }
 
 extension Plan {

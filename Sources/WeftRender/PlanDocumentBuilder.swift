@@ -22,7 +22,7 @@ extension PlanDocument {
         node = labels.node
         mesh = plan.mesh.mesh
         interface = plan.mesh.interface
-        blocked = plan.isBlocked
+        blocked = plan.isStuck
         operations = plan.operations.map { Operation($0, interface: plan.mesh.interface, labels: labels) }
         obstacles = plan.obstacles.compactMap { Obstacle($0) }
         foreign = plan.foreign.filter { $0.relation == .leftAlone }.map {

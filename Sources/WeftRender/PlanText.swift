@@ -60,13 +60,10 @@ package struct PlanText {
         let interface = plan.mesh.interface.visible
         let count = plan.obstacles.count
         let obstacles = "\(counted(count, "obstacle")) \(count == 1 ? "is" : "are") in the way"
-        // Somebody else's interface is in nobody's way where ours is to go.
-        if plan.isHeld || (plan.isBlocked && !plan.takesDown) { return "Nothing can be done while \(obstacles)." }
+        if plan.isStuck { return "Nothing can be done while \(obstacles)." }
         let held = count == 0 ? "" : " \(obstacles): see above."
         if plan.isEmpty, plan.takesDown { return "Nothing to remove: \(interface) is not there.\(held)" }
-        if plan.isEmpty {
-            return count == 0 ? "No changes. \(interface) is as the topology wants it." : "No changes.\(held)"
-        }
+        if plan.isEmpty { return "No changes. \(interface) is as the topology wants it." }
         return "Plan: \(PlanSummary(plan).phrase). Sessions: \(plan.sessionsPhrase(labels)).\(held)"
     }
 

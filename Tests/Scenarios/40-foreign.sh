@@ -5,7 +5,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
 . "$here/../Beds/weft.sh"
-need wg ping nft || done_testing
+need wg ping nft jq || done_testing
 mesh_begin
 
 mesh_host fra ana
@@ -38,6 +38,10 @@ contains "it names the route that stands in the way" 10.20.0.0/24 "$output"
 contains "of both families" fd20::/64 "$output"
 contains "and whose it is" other0 "$output"
 same "what is foreign is as it was" "$before" "$(foreign)"
+exits 1 "with all else done, a plan does not say that all is well" weft fra plan --detailed-exitcode
+contains "but that nothing can be done" "Nothing can be done while 2 obstacles are in the way." "$output"
+lacks "nor that there are no changes" "No changes" "$output"
+same "its document says so too" true "$(weft fra plan --format json | jq .blocked)"
 contains "all else is applied" 10.80.0.2 "$(enter fra ip route show dev wg0)"
 
 # On the mesh's own interface.
@@ -57,6 +61,7 @@ same "what is foreign is as it was after down" "$before" "$(foreign)"
 
 # Somebody else's interface under our name.
 enter fra ip link add wg0 type bridge
+exits 1 "a plan that an interface of another kind blocks" weft fra plan --detailed-exitcode
 refuses "an interface of another kind is in the way" weft fra apply
 contains "and is named" wg0 "$output"
 contains "it is left alone" bridge "$(enter fra ip -d link show wg0)"

@@ -151,7 +151,8 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         var host = Host()
         host.kernel.links["wg0"] = ModelKernel.ModelLink(alias: "somebody's")
         let plan = try host.plan(random(1))
-        #expect(plan.isBlocked && plan.isEmpty)
+        #expect(plan.isBlocked && plan.isEmpty && plan.isStuck)
+        #expect(try !host.plan(nil).isStuck)
         #expect(try !host.apply(random(1)).isConverged)
         #expect(try host.apply(nil).outcomes.isEmpty)
         #expect(host.kernel.links["wg0"]?.alias == "somebody's")
@@ -166,7 +167,7 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         let mutations = host.kernel.mutations
         let other = MeshIdentity(mesh: "other", interface: mesh.interface)
         let plan = try host.plan(nil, other)
-        #expect(plan.isHeld && plan.isEmpty && plan.takesDown)
+        #expect(plan.isHeld && plan.isEmpty && plan.takesDown && plan.isStuck)
         try host.apply(nil, other)
         #expect(host.kernel.mutations == mutations)
         #expect(try contents(host.kernel) == before)

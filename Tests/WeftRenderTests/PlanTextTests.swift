@@ -77,6 +77,22 @@ import WeftPlan
         try expectGolden(PlanText(plan, labels: Samples.labels).text, "plan-blocked.txt")
     }
 
+    /// Nothing is left to do but what obstacles keep from being done: that is not "no changes".
+    @Test func onlyObstacles() throws {
+        let key = Route.Key(Samples.prefix("10.20.0.0/24"), table: 254, metric: 0)
+        let plan = Samples.plan(
+            [],
+            foreign: [
+                ForeignObject(
+                    kind: "route", description: "10.20.0.0/24 dev other0 proto boot", relation: .blocksRoute(key),
+                    remedy: "Remove it.")
+            ])
+        let text = PlanText(plan, labels: Samples.labels).text
+        #expect(text.hasSuffix("\nNothing can be done while 1 obstacle is in the way.\n"))
+        #expect(!text.contains("No changes"))
+        #expect(PlanDocument(plan, labels: Samples.labels).blocked)
+    }
+
     @Test func down() throws {
         let desired = Samples.desired
         var live = desired.state
