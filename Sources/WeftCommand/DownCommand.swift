@@ -43,6 +43,7 @@ struct DownCommand: ParsableCommand {
                 let node = try identify(in: loaded)
                 let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.now()).desired
                 mesh = desired.identity
+                try machine.refuseAnotherInterface(mesh)
                 labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
             }
             let job = Job(

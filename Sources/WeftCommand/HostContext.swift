@@ -40,7 +40,7 @@ struct HostContext {
         var facts = try machine.lookUp(
             names: loaded.topology.endpointNames(dialledFrom: node, at: now), excluding: draft.desired.interface)
         facts.privateKey = own.tag
-        try Self.refuseAnotherInterface(draft.desired.identity, machine)
+        try machine.refuseAnotherInterface(draft.desired.identity)
         facts.presharedKeys = presharedTags
         compilation = loaded.topology.compile(for: node, facts: facts, at: now)
     }
@@ -75,17 +75,6 @@ struct HostContext {
     /// Warnings that belong to this host or to the whole topology.
     var warnings: [Diagnostic] {
         loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics
-    }
-
-    /// A mesh has one interface on a host. Where the topology gives it another name, the old one still holds its port and
-    /// its addresses, and must go first.
-    private static func refuseAnotherInterface(_ mesh: MeshIdentity, _ machine: Machine) throws {
-        let others = try machine.ownMeshes().filter { $0.mesh == mesh.mesh && $0.interface != mesh.interface }
-        guard let other = others.first else { return }
-        throw Failure(
-            "the mesh \(mesh.mesh) is on the interface \(other.interface) here, and the topology wants it on "
-                + "\(mesh.interface)",
-            remedy: "sessions cannot move to another interface: `weft down --interface \(other.interface)`, then apply")
     }
 
     /// Ends the command where the host needs what this version cannot do.

@@ -25,6 +25,7 @@ struct Job {
 
     /// Runs to the end. One job at a time has an interface; the next one waits a little, and then says who has it.
     func run(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
+        try requireNetworkRights(for: "change \(mesh.interface)")
         let lock = try machine.lock(mesh)
         try withExtendedLifetime(lock) { try runLocked(machine, secrets) }
     }

@@ -67,6 +67,20 @@ struct Machine {
             remedy: "`weft status` lists the interfaces that are")
     }
 
+    /// A mesh has one interface on a host. Where it is on another one than is asked for, that one still holds its port and
+    /// its addresses, and must go first.
+    func refuseAnotherInterface(_ mesh: MeshIdentity) throws {
+        let others = try ownMeshes().filter { $0.mesh == mesh.mesh && $0.interface != mesh.interface }
+        guard let other = others.first?.interface else { return }
+        // A program knows its device by the name that it was started with: nobody finds its socket by another one.
+        let wasRenamed = try state.programToken(of: other) == nil && state.programToken(of: mesh.interface) != nil
+        throw Failure(
+            "the mesh \(mesh.mesh) is on the interface \(other) here, and the topology wants it on \(mesh.interface)",
+            remedy: wasRenamed
+                ? "somebody renamed it: `ip link delete \(other)`, then run this again"
+                : "sessions cannot move to another interface: `weft down --interface \(other)`, then apply")
+    }
+
     // MARK: Facts
 
     /// What this host adds to a topology.
@@ -98,7 +112,12 @@ struct Machine {
         try state.store(memory, of: mesh.interface)
     }
 
-    func forget(_ mesh: MeshIdentity) throws { try state.forget(mesh.interface) }
+    /// Forgets a mesh that is gone, and what a program of its that was killed has left behind.
+    func forget(_ mesh: MeshIdentity) throws {
+        var programs = UserspacePrograms(state, environment: [:])
+        try programs.clear(interface: mesh.interface)
+        try state.forget(mesh.interface)
+    }
 
     func lock(_ mesh: MeshIdentity) throws -> FileLock {
         try state.lock(mesh.interface) { holder in

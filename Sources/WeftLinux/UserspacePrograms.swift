@@ -84,6 +84,14 @@ package struct UserspacePrograms: UserspaceDevices {
         try state.store(programToken: nil, of: interface)
     }
 
+    /// Removes what a program of ours that was killed left behind: its socket, and the record of its start. Nothing happens
+    /// while the program lives, or where none was started.
+    package mutating func clear(interface: String) throws(DataplaneError) {
+        guard let token = try state.programToken(of: interface), processes.find(token).isEmpty else { return }
+        removeStaleSockets(interface)
+        try state.store(programToken: nil, of: interface)
+    }
+
     private func run(
         _ program: String, _ interface: String, _ token: String, _ operation: String
     ) throws(DataplaneError) {

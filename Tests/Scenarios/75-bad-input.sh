@@ -152,8 +152,13 @@ if enter fra "${nobody[@]}" --help >/dev/null 2>&1; then
     contains "what to do" "run as root" "$output"
     enter fra install -o 65534 -g 65534 -m 600 /etc/weft/private.key /tmp/key.$MESH
     on_fra "as another user who has the key" "root" "${nobody[@]}" apply --yes --private-key "/tmp/key.$MESH" "$topology"
-    on_fra "with a state folder too" "root|CAP_NET_ADMIN|not on record as started" \
-        "${nobody[@]}" apply --yes --private-key "/tmp/key.$MESH" --state-dir "/tmp/state.$MESH" "$topology"
+    for command in "apply" "down" "down --interface wg0"; do
+        key=(--private-key "/tmp/key.$MESH")
+        [[ $command == *interface* ]] && key=()
+        on_fra "$command with a state folder too" "change wg0: Operation not permitted: run this as root, or with CAP_NET_ADMIN" \
+            "${nobody[@]}" $command --yes "${key[@]}" --state-dir "/tmp/state.$MESH" "$topology"
+        lacks "before a plan is made" "Plan" "$output"
+    done
     rm -rf "/tmp/key.$MESH" "/tmp/state.$MESH"
     copy
     chmod 700 "$topology"

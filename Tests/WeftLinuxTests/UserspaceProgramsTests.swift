@@ -141,6 +141,35 @@ struct UserspaceProgramsTests {
         }
     }
 
+    /// A mesh may be taken down after its program was killed, and with it its link.
+    @Test func whatAKilledProgramLeftIsCleared() async {
+        await #expect(processExitsWith: .success) {
+            let bed = Bed()
+            var programs = bed.programs()
+            try programs.start(interface: "wg0")
+            let token = try bed.state.programToken(of: "wg0") ?? ""
+            // While it lives, nothing of it is touched.
+            try programs.clear(interface: "wg0")
+            check(try bed.state.programToken(of: "wg0") == token)
+            check(bash("ls /run/wireguard") == "wg0.sock\n")
+            for process in MarkedProcesses().find(token) { kill(process, SIGKILL) }
+            // Its environment goes first, then its files, in which order ever.
+            while !MarkedProcesses().find(token).isEmpty || if_nametoindex("wg0") != 0 { usleep(1000) }
+            usleep(50_000)
+            try programs.clear(interface: "wg0")
+            check(bash("ls /run/wireguard") == "")
+            check(try bed.state.programToken(of: "wg0") == nil)
+            // A socket without a record is not ours to remove, whoever left it.
+            bash(
+                """
+                cd /run/wireguard && perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "wg1.sock", Listen => 1)'
+                """)
+            check(bash("ls /run/wireguard") == "wg1.sock\n")
+            try programs.clear(interface: "wg1")
+            check(bash("ls /run/wireguard") == "wg1.sock\n")
+        }
+    }
+
     @Test func theProgramInheritsNothingAndOutlivesCtrlC() async {
         await #expect(processExitsWith: .success) {
             let bed = Bed()

@@ -1,0 +1,30 @@
+// Whether this process may change the network at all, so that what it may not do is said before anything else.
+
+import Glibc
+import Netlink
+package import WeftPlan
+
+/// Refuses a process without CAP_NET_ADMIN among its effective capabilities: see capabilities(7), and `CapEff` in
+/// proc_pid_status(5). Where /proc does not say, the kernel's own refusal has to do.
+///
+/// - Parameters:
+///   - operation: what was to be done: `change wg0`.
+///   - proc: where /proc is.
+package func requireNetworkRights(for operation: String, proc: String = "/proc") throws(DataplaneError) {
+    guard let status = try? SmallFile.read("\(proc)/self/status"), let mask = effectiveCapabilities(status) else {
+        return
+    }
+    // CAP_NET_ADMIN, from linux/capability.h.
+    guard mask & (1 << 12) == 0 else { return }
+    throw DataplaneError(Errno(EPERM), Request(.openSocket, operation))
+}
+
+/// The mask in the line `CapEff:`; nil where there is none.
+private func effectiveCapabilities(_ status: [UInt8]) -> UInt64? {
+    for line in status.split(separator: UInt8(ascii: "\n")) {
+        let name = Array("CapEff:\t".utf8)
+        guard line.starts(with: name) else { continue }
+        return UInt64(String(decoding: line.dropFirst(name.count), as: UTF8.self), radix: 16)
+    }
+    return nil
+}
