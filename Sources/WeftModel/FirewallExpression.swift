@@ -58,18 +58,18 @@ package enum FirewallExpression: Hashable, Sendable {
     /// Offset and length in bytes.
     case payload(PayloadBase, offset: UInt32, length: UInt32, into: Register = 0)
     /// `register = register & mask`; the mask is as long as what it masks.
-    case bitwise(Register = 0, mask: [UInt8])
+    case bitwise(mask: [UInt8], at: Register = 0)
     /// Host to network order, in units of two bytes.
-    case byteOrder16(Register = 0)
+    case byteOrder16(at: Register = 0)
     /// Bytes as they lie in the register: marks and conntrack states in host order, all else in network order.
-    case compare(Comparison, Register = 0, [UInt8])
-    case lookup(set: String, Register = 0, isInverted: Bool = false)
+    case compare(Comparison, [UInt8], at: Register = 0)
+    case lookup(set: String, isInverted: Bool = false, at: Register = 0)
     /// Counts what has come so far.
     case counter
     /// Counts into a named counter.
     case countBy(String)
     /// Counts into the counter that a map has for the key; a key that it does not hold ends the rule.
-    case countByMap(set: String, Register = 0)
+    case countByMap(set: String, at: Register = 0)
     /// `fib saddr|daddr type`: four bytes in host order, RTN_*.
     case addressType(AddressSide, into: Register = 0)
     /// The largest TCP segment that the route allows: two bytes in host order.
