@@ -127,7 +127,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "WeftTopologyTests",
-            dependencies: ["WeftDiagnostics", "WeftModel", "WeftRender", "WeftTopology", "YAML"],
+            dependencies: [
+                "WeftDiagnostics", "WeftModel", "WeftRender", "WeftTestSupport", "WeftTopology", "YAML",
+            ],
             exclude: ["Fixtures"],
             swiftSettings: settings),
         .testTarget(name: "YAMLTests", dependencies: ["WeftDiagnostics", "YAML"], swiftSettings: settings),

@@ -1,0 +1,75 @@
+// Sets of addresses or ports as closed ranges, with the algebra that access rules need.
+
+/// Disjoint closed ranges, ascending, with a gap between any two.
+struct Ranges<Bound: FixedWidthInteger & Sendable>: Hashable, Sendable {
+    private(set) var list: [ClosedRange<Bound>]
+
+    init() { list = [] }
+
+    init(_ range: ClosedRange<Bound>) { list = [range] }
+
+    /// Merges what overlaps or touches.
+    init(_ ranges: [ClosedRange<Bound>]) {
+        list = []
+        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            if let last = list.last, last.upperBound == .max || range.lowerBound <= last.upperBound + 1 {
+                list[list.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                list.append(range)
+            }
+        }
+    }
+
+    var isEmpty: Bool { list.isEmpty }
+
+    /// What both have.
+    func intersection(_ other: Self) -> Self {
+        var result = Self()
+        var (left, right) = (0, 0)
+        while left < list.count, right < other.list.count {
+            let lower = max(list[left].lowerBound, other.list[right].lowerBound)
+            let upper = min(list[left].upperBound, other.list[right].upperBound)
+            if lower <= upper { result.list.append(lower...upper) }
+            if list[left].upperBound < other.list[right].upperBound { left += 1 } else { right += 1 }
+        }
+        return result
+    }
+
+    /// Whether both have anything in common.
+    func overlaps(_ other: Self) -> Bool {
+        guard let first = list.first, let last = list.last, let otherFirst = other.list.first,
+            let otherLast = other.list.last, first.lowerBound <= otherLast.upperBound,
+            otherFirst.lowerBound <= last.upperBound
+        else { return false }
+        var (left, right) = (0, 0)
+        while left < list.count, right < other.list.count {
+            if list[left].overlaps(other.list[right]) { return true }
+            if list[left].upperBound < other.list[right].upperBound { left += 1 } else { right += 1 }
+        }
+        return false
+    }
+
+    /// What `self` has and `other` has not.
+    func subtracting(_ other: Self) -> Self {
+        var result = Self()
+        var position = 0
+        for range in list {
+            var lower = range.lowerBound
+            var isUsedUp = false
+            while position < other.list.count, other.list[position].upperBound < lower { position += 1 }
+            var index = position
+            while index < other.list.count, other.list[index].lowerBound <= range.upperBound {
+                let hole = other.list[index]
+                if lower < hole.lowerBound { result.list.append(lower...hole.lowerBound - 1) }
+                if hole.upperBound >= range.upperBound {
+                    isUsedUp = true
+                    break
+                }
+                lower = hole.upperBound + 1
+                index += 1
+            }
+            if !isUsedUp { result.list.append(lower...range.upperBound) }
+        }
+        return result
+    }
+}
