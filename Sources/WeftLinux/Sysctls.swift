@@ -38,6 +38,7 @@ struct Sysctls {
             case .hold(let sysctl):
                 try ledger.record(sysctl, over: sysctl.value, by: interface)
                 return .done
+            case .setOwn(let sysctl, _): return try write(sysctl)
             case .release(let path, _, let restore):
                 // The value first: after a crash in between, the claim is still known, and the value is right already.
                 if let restore { _ = try write(Sysctl(path, restore)) }

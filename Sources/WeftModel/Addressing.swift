@@ -111,4 +111,9 @@ public struct Sysctl: ConfiguredObject, Hashable {
 
     public var key: String { path }
     public func isSatisfied(by live: Sysctl) -> Bool { value == live.value }
+
+    /// Whether this is a setting of one interface: it comes and goes with it.
+    public func isOwn(of interface: String) -> Bool {
+        path.hasPrefix("net/ipv4/conf/\(interface)/") || path.hasPrefix("net/ipv6/conf/\(interface)/")
+    }
 }

@@ -16,6 +16,19 @@ package struct HostFacts: Sendable {
     package var acceptingRouterAdvertisements: Set<String>
     /// Networks that the host is connected to without Weft.
     package var connectedNetworks: [ConnectedNetwork]
+    /// Names of the host's interfaces, Weft's own included; nil where they were not looked up.
+    package var interfaces: Set<String>? = nil
+    /// Families in which the kernel takes routes and policy rules. Both where that was not looked up.
+    package var families: Set<IPAddress.Family> = Set(IPAddress.Family.allCases)
+    /// Whether IPv4 packets that come in by the mesh's interface are dropped where the route back is not in the tables that
+    /// their own lookup reads: `net.ipv4.conf.all.rp_filter` is not 2, and it, `default`'s or the interface's own, where
+    /// that is there, is 1. Nil where it was not looked up.
+    package var hasStrictReversePath: Bool? = nil
+    /// Whether the kernel has nf_tables; nil where that was not looked up.
+    package var hasFirewall: Bool? = nil
+    /// What could take name servers for a link, the one that would be used first; empty where nothing does. Nil where it was
+    /// not looked up.
+    package var resolvers: [ResolverKind]? = nil
 
     /// A network on one of the host's other interfaces.
     package struct ConnectedNetwork: Hashable, Sendable {

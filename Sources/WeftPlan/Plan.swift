@@ -66,7 +66,8 @@ extension Plan {
         let interface = mesh.interface
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let sysctls = SysctlPlan(
-            desired: wanted.sysctls, live: live.sysctls, memory: observed.sysctlMemory, mesh: mesh)
+            desired: wanted.sysctls, live: live.sysctls, hasLink: live.link != nil, memory: observed.sysctlMemory,
+            mesh: mesh)
         let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)
         let firewall = planFirewall(desired: wanted.firewall, live: live.firewall, table: mesh.firewallTable)
         let resolver = planResolver(desired: wanted.resolver, live: live.resolver)

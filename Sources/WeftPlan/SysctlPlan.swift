@@ -7,12 +7,15 @@ package enum SysctlOperation: Hashable, Sendable {
     case claim(Sysctl, from: String)
     /// Write down the claim on a value that is right already.
     case hold(Sysctl)
+    /// Write a value of the mesh's own link. It goes with the link, so nobody claims it and nobody restores it. `from` is
+    /// nil where the link is made by the same plan.
+    case setOwn(Sysctl, from: String?)
     /// End the claim. `restore` is the value from before the first claim, nil where it stays as it is.
     case release(path: String, from: String, restore: String?)
 
     package var path: String {
         switch self {
-        case .claim(let sysctl, _), .hold(let sysctl): sysctl.path
+        case .claim(let sysctl, _), .hold(let sysctl), .setOwn(let sysctl, _): sysctl.path
         case .release(let path, _, _): path
         }
     }
@@ -24,11 +27,19 @@ struct SysctlPlan {
 
     /// - Parameters:
     ///   - desired: in the order in which they are to be written.
-    ///   - live: the values read now, of all desired and all claimed paths.
-    init(desired: [Sysctl], live: [Sysctl], memory: SysctlMemory, mesh: MeshIdentity) {
+    ///   - live: the values read now, of all desired and all claimed paths. One that is missing is one that the kernel
+    ///     lacks, or one of a link that is not there.
+    ///   - hasLink: whether the mesh's link is there.
+    init(desired: [Sysctl], live: [Sysctl], hasLink: Bool, memory: SysctlMemory, mesh: MeshIdentity) {
         let values = Dictionary(live.map { ($0.path, $0.value) }) { first, _ in first }
         let claimed = memory.claims[mesh.interface] ?? []
         for sysctl in desired {
+            if sysctl.isOwn(of: mesh.interface) {
+                let value = values[sysctl.path]
+                if value == nil ? hasLink : value == sysctl.value { continue }
+                claim.append(PlannedOperation(.sysctl(.setOwn(sysctl, from: value))))
+                continue
+            }
             guard let value = values[sysctl.path] else { continue }
             if value != sysctl.value {
                 claim.append(PlannedOperation(.sysctl(.claim(sysctl, from: value))))

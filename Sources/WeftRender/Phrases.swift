@@ -59,6 +59,8 @@ extension SysctlOperation {
         switch self {
         case .claim(let sysctl, let old): return "\(name) \(old.visible) → \(sysctl.value.visible)"
         case .hold(let sysctl): return "\(name) is \(sysctl.value.visible) already, and is needed from now on"
+        case .setOwn(let sysctl, let old):
+            return name + (old.map { " \($0.visible) →" } ?? " =") + " \(sysctl.value.visible)"
         case .release(_, let old, let restore?): return "\(name) \(old.visible) → \(restore.visible), as before weft"
         case .release(_, let old, nil): return "\(name) is needed no longer, and stays \(old.visible)"
         }

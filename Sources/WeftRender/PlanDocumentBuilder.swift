@@ -172,6 +172,9 @@ extension PlanDocument.Operation {
         case .hold(let sysctl):
             before = .init(value: sysctl.value, claimed: false)
             after = .init(value: sysctl.value, claimed: true)
+        case .setOwn(let sysctl, let old):
+            before = old.map { .init(value: $0, claimed: false) }
+            after = .init(value: sysctl.value, claimed: false)
         case .release(_, let value, let restore):
             before = .init(value: value, claimed: true)
             after = .init(value: restore ?? value, claimed: false)

@@ -246,6 +246,11 @@ struct KernelNetworkTests {
             #expect(output("cat /proc/sys/\(path)") == "0\n")
             #expect(fixture.ledger.stored.claims["wg0"] == [])
 
+            let own = Operation.sysctl(.setOwn(Sysctl(path, "1"), from: nil))
+            #expect(plane.perform([own, own], for: fixture.mesh) == [.done, .already])
+            #expect(output("cat /proc/sys/\(path)") == "1\n")
+            #expect(fixture.ledger.stored.claims["wg0"] == [])
+
             let wrong = Operation.sysctl(.claim(Sysctl(path, "maybe"), from: "0"))
             #expect(failure(plane.perform([wrong], for: fixture.mesh).first)?.code == .invalid)
         }

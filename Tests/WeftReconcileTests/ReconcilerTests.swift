@@ -219,6 +219,27 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         }
     }
 
+    /// A setting of the mesh's own link is written once that is there, put right again, and forgotten with it.
+    @Test func aSettingOfTheOwnLinkGoesWithIt() throws {
+        var desired = random(3)
+        let path = "net/ipv4/conf/wg0/rp_filter"
+        desired.state.sysctls = [Sysctl(path, "2"), Sysctl("net/ipv4/conf/wg0/no_such_setting", "1")]
+        var host = Host()
+        let first = try host.plan(desired).operations.map(\.operation)
+        let up = try #require(first.firstIndex(of: .link(.setUp(interface: "wg0"))))
+        let set = try #require(first.firstIndex(of: .sysctl(.setOwn(Sysctl(path, "2"), from: nil))))
+        #expect(up < set)
+        desired.state.sysctls.removeLast()
+        #expect(try host.apply(desired).isConverged)
+        #expect(host.kernel.sysctls[path] == "2")
+        #expect(host.kernel.sysctlMemory == SysctlMemory())
+        #expect(try host.plan(desired).isEmpty)
+        host.kernel.sysctls[path] = "0"
+        #expect(try host.plan(desired).operations.map(\.operation) == [.sysctl(.setOwn(Sysctl(path, "2"), from: "0"))])
+        #expect(try host.apply(nil).isConverged)
+        #expect(host.kernel.sysctls[path] == nil)
+    }
+
     @Test func aLinkTakenDownByHandIsRaisedWithItsRoutes() throws {
         let desired = random(3)
         var host = Host()

@@ -44,6 +44,7 @@ import WeftStatus
                 .route(.add(Samples.route("10.0.0.0/8"), interface: poison)), effect: .outage, scope: poison),
             PlannedOperation(.sysctl(.claim(Sysctl(poison, poison), from: poison))),
             PlannedOperation(.sysctl(.hold(Sysctl(poison, poison)))),
+            PlannedOperation(.sysctl(.setOwn(Sysctl(poison, poison), from: poison))),
             PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: poison))),
             PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: nil))),
             PlannedOperation(.link(.remove(interface: poison)), effect: .outage, scope: poison),

@@ -37,7 +37,10 @@ package struct ModelKernel: Dataplane {
 
     package var links: [String: ModelLink] = [:]
     package var routes: [ModelRoute] = []
-    package var sysctls: [String: String] = ["net/ipv4/ip_forward": "0", "net/ipv6/conf/all/forwarding": "0"]
+    package var sysctls: [String: String] = [
+        "net/ipv4/conf/all/send_redirects": "1", "net/ipv4/conf/all/src_valid_mark": "0", "net/ipv4/ip_forward": "0",
+        "net/ipv6/conf/all/forwarding": "0",
+    ]
     package var sysctlMemory = SysctlMemory()
     /// By interface.
     package var rules: [String: [PolicyRule]] = [:]
@@ -165,6 +168,8 @@ package struct ModelKernel: Dataplane {
         case .create(let link):
             guard links[link.name] == nil else { throw DataplaneError(.obstructed, "exists", errno: 17) }
             links[link.name] = ModelLink(alias: link.alias, mtu: link.mtu)
+            sysctls["net/ipv4/conf/\(link.name)/rp_filter"] = "1"
+            sysctls["net/ipv4/conf/\(link.name)/send_redirects"] = "1"
         case .setMTU(let name, _, let mtu):
             guard links[name] != nil else { throw DataplaneError(.gone, "no link", errno: 19) }
             links[name]?.mtu = mtu
@@ -182,6 +187,7 @@ package struct ModelKernel: Dataplane {
             if links.removeValue(forKey: name) == nil { return .already }
             routes.removeAll { $0.interface == name }
             resolvers[name] = nil
+            sysctls = sysctls.filter { path, value in !Sysctl(path, value).isOwn(of: name) }
         }
         return .done
     }
@@ -303,6 +309,8 @@ package struct ModelKernel: Dataplane {
             sysctls[sysctl.path] = sysctl.value
         case .hold(let sysctl):
             sysctlMemory.claims[mesh.interface, default: []].insert(sysctl.path)
+        case .setOwn(let sysctl, _):
+            sysctls[sysctl.path] = sysctl.value
         case .release(let path, _, let restore):
             if let restore { sysctls[path] = restore }
             sysctlMemory.claims[mesh.interface]?.remove(path)
