@@ -14,7 +14,7 @@ struct Addresses {
 
     /// Reads the interface's addresses: ours, and those that stand beside them.
     func read() throws(DataplaneError) -> AddressReading {
-        var reading = AddressReading(index: link.index, features: features)
+        var reading = AddressReading(link: link, features: features)
         do throws(NetlinkError) {
             try channel.dump(UInt16(RTM_GETADDR), into: &reading) { encoder in
                 encoder.putAddressHeader(
@@ -33,6 +33,14 @@ struct Addresses {
             do throws(DataplaneError) {
                 switch operation {
                 case .add(let address, _): return try add(address)
+                case .replace(let old, let new, _):
+                    live = nil
+                    let ours = try read().ours
+                    // An address that has gone, or become another one, in the meantime: the next pass sees what it is.
+                    guard ours.contains(old) else { return ours.contains(new) ? .already : try add(new) }
+                    if old.alteration == .lifetime { return try add(new, over: true) }
+                    _ = try remove(old)
+                    return try add(new)
                 case .remove(let address, _):
                     // The kernel removes an address whoever made it: only what is read to be ours is asked for.
                     if live == nil { live = try read() }
@@ -45,9 +53,11 @@ struct Addresses {
         }
     }
 
-    private func add(_ address: InterfaceAddress) throws(DataplaneError) -> Outcome {
+    /// - Parameter over: onto one of ours that is there, which gets its lifetime back.
+    private func add(_ address: InterfaceAddress, over: Bool = false) throws(DataplaneError) -> Outcome {
         do throws(NetlinkError) {
-            try channel.request(UInt16(RTM_NEWADDR), flags: NLM_F_CREATE | NLM_F_EXCL) { encoder in
+            let how = over ? NLM_F_REPLACE : NLM_F_CREATE | NLM_F_EXCL
+            try channel.request(UInt16(RTM_NEWADDR), flags: how) { encoder in
                 // Nobody else can have the address of a point-to-point tunnel: without NODAD it would be tentative for
                 // a second, and no route could have it as its source.
                 let flags = address.address.family == .v6 ? UInt8(IFA_F_NODAD) : 0
@@ -76,7 +86,9 @@ struct Addresses {
             family: address.address.family.number, length: address.length, flags: flags,
             scope: UInt8(RT_SCOPE_UNIVERSE.rawValue), index: link.index)
         encoder.attribute(UInt16(IFA_LOCAL), address.address)
-        encoder.attribute(UInt16(IFA_ADDRESS), address.address)
+        var other = address.address
+        if case .attributes(let peer?) = address.alteration { other = peer }
+        encoder.attribute(UInt16(IFA_ADDRESS), other)
     }
 
     private func request(_ kind: Request.Kind, _ verb: String, _ address: InterfaceAddress) -> Request {
@@ -86,14 +98,14 @@ struct Addresses {
 
 /// Takes the answer to RTM_GETADDR for one interface.
 struct AddressReading: MessageConsumer {
-    let index: UInt32
+    let link: LiveLink
     let features: KernelFeatures
     var ours: [InterfaceAddress] = []
     /// Made neither by us nor by the kernel; with its address protocol.
     var others: [InterfaceAddress] = []
 
-    init(index: UInt32, features: KernelFeatures) {
-        self.index = index
+    init(link: LiveLink, features: KernelFeatures) {
+        self.link = link
         self.features = features
     }
 
@@ -106,24 +118,46 @@ struct AddressReading: MessageConsumer {
         guard message.type == UInt16(RTM_NEWADDR) else { return true }
         guard let number = message.payload.load(at: 0, as: UInt8.self),
             let length = message.payload.load(at: 1, as: UInt8.self),
+            let scope = message.payload.load(at: 3, as: UInt8.self),
             let index = message.payload.load(at: 4, as: UInt32.self)
         else { return false }
-        guard index == self.index, let family = IPAddress.Family(number: number) else { return true }
+        guard index == link.index, let family = IPAddress.Family(number: number) else { return true }
         var local: IPAddress?
         var other: IPAddress?
         var proto: UInt8?
+        var hasEnd = false
+        // IPv6 has the scope that the address itself says.
+        var isAltered = family == .v4 && scope != UInt8(RT_SCOPE_UNIVERSE.rawValue)
         var attributes = Attributes(message.payload, from: MemoryLayout<ifaddrmsg>.size)
         while attributes.next() {
             switch Int(attributes.type) {
             case IFA_LOCAL: local = attributes.address(family)
             case IFA_ADDRESS: other = attributes.address(family)
             case IFA_PROTO: proto = attributes.uint8()
+            // struct ifa_cacheinfo: the seconds for which it is preferred, and valid.
+            case IFA_CACHEINFO:
+                if attributes.uint32() != .max || attributes.load(at: 4, as: UInt32.self) != .max { hasEnd = true }
+            case IFA_LABEL: if attributes.text() != link.name { isAltered = true }
+            case IFA_BROADCAST: isAltered = true
+            case IFA_RT_PRIORITY: if attributes.uint32() != 0 { isAltered = true }
+            case IFA_FLAGS:
+                let given = UInt32(IFA_F_HOMEADDRESS | IFA_F_MANAGETEMPADDR | IFA_F_NOPREFIXROUTE)
+                let flags = attributes.uint32()
+                if flags & given != 0 { isAltered = true }
+                // Of an IPv4 address that stays for ever and is no source any more, the seconds say nothing.
+                if flags & UInt32(IFA_F_DEPRECATED) != 0 { hasEnd = true }
             default: break
             }
         }
         // IPv6 has IFA_LOCAL for point-to-point addresses only.
         guard !attributes.isMalformed, let address = local ?? other else { return false }
-        let found = InterfaceAddress(address, length: length)
+        var found = InterfaceAddress(address, length: length)
+        let peer = other == address ? nil : other
+        if isAltered || peer != nil {
+            found.alteration = .attributes(peer: peer)
+        } else if hasEnd {
+            found.alteration = .lifetime
+        }
         if isOurs(proto) {
             ours.append(found)
         } else if !isKernels(found, proto) {

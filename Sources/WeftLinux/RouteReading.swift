@@ -74,7 +74,7 @@ struct RouteReading: MessageConsumer {
         else { return false }
         // struct rtmsg begins with eight bytes: family, two lengths, type of service, table, protocol, scope, type.
         func byte(_ index: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: words >> (index * 8)) }
-        let (length, service, proto, type) = (byte(1), byte(3), byte(5), byte(7))
+        let (length, service, proto, scope, type) = (byte(1), byte(3), byte(5), byte(6), byte(7))
         guard let family = IPAddress.Family(number: byte(0)), flags & UInt32(RTM_F_CLONED) == 0 else { return true }
         // The kernel's own local and connected routes are nobody's business, and never stand in the way.
         if ignoresKernelRoutes, proto == UInt8(RTPROT_KERNEL) { return true }
@@ -84,6 +84,7 @@ struct RouteReading: MessageConsumer {
         var destination = family == .v4 ? IPAddress(v4: 0) : IPAddress(v6: 0, 0)
         var interface: UInt32 = 0
         var source: IPAddress?
+        var isAltered = isAltered(family, type, scope)
         var attributes = Attributes(message.payload, from: MemoryLayout<rtmsg>.size)
         while attributes.next() {
             switch rtattr_type_t(rawValue: UInt32(attributes.type)) {
@@ -92,14 +93,24 @@ struct RouteReading: MessageConsumer {
             case RTA_PRIORITY: metric = attributes.uint32()
             case RTA_PREFSRC: source = attributes.address(family)
             case RTA_TABLE: table = attributes.uint32()
+            // What we never set, and the kernel never adds by itself. Others are left out, so that one that a newer kernel
+            // invents is not a change for ever.
+            case RTA_GATEWAY, RTA_VIA, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_FLOW, RTA_SRC, RTA_ENCAP, RTA_NEWDST,
+                RTA_TTL_PROPAGATE:
+                isAltered = true
+            // ICMPV6_ROUTER_PREF_MEDIUM is 0, and every IPv6 route has one.
+            case RTA_PREF: if attributes.uint8() != 0 { isAltered = true }
+            // rta_expires of struct rta_cacheinfo.
+            case RTA_CACHEINFO: if attributes.load(at: 8, as: Int32.self) != 0 { isAltered = true }
             default: break
             }
         }
         if attributes.isMalformed { return false }
         let isOurs = isOurs(proto, type, interface, metric)
-        let route = Route(
+        var route = Route(
             IPPrefix(canonical: destination, length: length), table: table, metric: metric,
             target: type == UInt8(RTN_UNREACHABLE) ? .unreachable : .interface, source: source)
+        route.isAltered = isAltered
         if isOurs, service == 0 {
             ours.append(route)
         } else {
@@ -108,6 +119,14 @@ struct RouteReading: MessageConsumer {
                 isOurs: isOurs, service: service)
         }
         return true
+    }
+
+    /// Whether the header says what ours never does: another type, or another scope than we give to IPv4 routes; IPv6 has
+    /// one scope only.
+    @inline(__always)
+    private func isAltered(_ family: IPAddress.Family, _ type: UInt8, _ scope: UInt8) -> Bool {
+        if type == UInt8(RTN_UNREACHABLE) { return false }
+        return type != UInt8(RTN_UNICAST) || family == .v4 && scope != UInt8(RT_SCOPE_LINK.rawValue)
     }
 
     @inline(__always)

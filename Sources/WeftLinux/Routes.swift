@@ -196,16 +196,19 @@ struct Routes {
             // The protocol makes a mismatch ESRCH, not somebody else's route; scope and source are left open.
             var bare = route
             bare.source = nil
-            put(bare, scope: UInt8(RT_SCOPE_NOWHERE.rawValue), &encoder)
+            // So is the type of one that was changed by hand: it may be any.
+            put(
+                bare, scope: UInt8(RT_SCOPE_NOWHERE.rawValue), type: route.isAltered ? UInt8(RTN_UNSPEC) : nil,
+                &encoder)
         }
         encoder.end()
     }
 
-    private func put(_ route: Route, scope: UInt8, _ encoder: inout Encoder) {
-        let type = route.target == .unreachable ? RTN_UNREACHABLE : RTN_UNICAST
+    private func put(_ route: Route, scope: UInt8, type: UInt8? = nil, _ encoder: inout Encoder) {
+        let type = type ?? UInt8(route.target == .unreachable ? RTN_UNREACHABLE : RTN_UNICAST)
         encoder.putRouteHeader(
             family: route.prefix.family.number, length: route.prefix.length, table: route.table,
-            proto: MeshIdentity.protocolNumber, scope: scope, type: UInt8(type))
+            proto: MeshIdentity.protocolNumber, scope: scope, type: type)
         encoder.attribute(UInt16(RTA_DST), route.prefix.address)
         if route.metric != 0 { encoder.attribute(UInt16(RTA_PRIORITY), route.metric) }
         if route.target == .interface { encoder.attribute(UInt16(RTA_OIF), interface) }

@@ -21,6 +21,18 @@ public struct InterfaceAddress: ConfiguredObject, Hashable {
     public var address: IPAddress
     /// Always the family's width in a desired state.
     public var length: UInt8
+    /// What else it was given by hand; none in a desired state.
+    public var alteration = Alteration.none
+
+    /// Attributes of a live address that Weft never sets.
+    public enum Alteration: Hashable, Sendable {
+        case none
+        /// It is to vanish, or to be no source any more, at some time: the kernel takes that back in place.
+        case lifetime
+        /// A label, a scope, a broadcast address, a metric, flags, or the address of a peer, which is part of what the
+        /// kernel tells addresses apart by. Only a new address is without them.
+        case attributes(peer: IPAddress?)
+    }
 
     public init(_ address: IPAddress, length: UInt8) {
         self.address = address
@@ -76,6 +88,8 @@ public struct Route: ConfiguredObject, Hashable {
     public var target: Target
     /// The preferred source address; nil where the route has none.
     public var source: IPAddress?
+    /// Whether a live route has attributes that Weft never sets, such as a gateway, metrics or a lifetime.
+    public var isAltered = false
 
     @inlinable
     public init(_ prefix: IPPrefix, table: UInt32, metric: UInt32, target: Target, source: IPAddress?) {
@@ -90,7 +104,7 @@ public struct Route: ConfiguredObject, Hashable {
 
     @inlinable
     public func isSatisfied(by live: Route) -> Bool {
-        target == live.target && source == live.source
+        target == live.target && source == live.source && isAltered == live.isAltered
     }
 
     /// The main table's number (RT_TABLE_MAIN).

@@ -80,7 +80,9 @@ extension Plan {
             return
         }
         let addresses = AddressPlan(desired: wanted.addresses, live: live.addresses, interface: interface)
-        let routes = RoutePlan(desired: wanted.routes, live: live.routes, peers: wanted.peers, interface: interface)
+        let routes = RoutePlan(
+            desired: wanted.routes, live: addresses.routesLeft(of: live.routes), peers: wanted.peers,
+            interface: interface)
         let policy = EndpointPolicy(
             remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
         let peers = planPeers(

@@ -26,15 +26,23 @@ package enum RouteOperation: Hashable, Sendable {
 }
 
 struct RoutePlan {
-    /// Adds and replacements.
+    /// Adds and replacements, and removals of all but one of the routes that share a key.
     var make: [PlannedOperation]
     var remove: [PlannedOperation]
 
     /// - Parameter peers: the desired ones: a route that goes while a peer keeps its prefix cuts that prefix off.
     init(desired: [Route], live: [Route], peers: [Peer], interface: String) {
-        let diff = CollectionDiff(desired: desired, live: live)
+        var diff = CollectionDiff(desired: desired, live: live)
+        var doubles: [Route] = []
+        if !diff.isEmpty {
+            var live = live
+            doubles = Self.takeDoubles(from: &live)
+            if !doubles.isEmpty { diff = CollectionDiff(desired: desired, live: live) }
+        }
+        // First: what is left of a key then is replaced, whichever it is.
         make =
-            diff.added.map { PlannedOperation(.route(.add($0, interface: interface))) }
+            doubles.map { PlannedOperation(.route(.remove($0, interface: interface))) }
+            + diff.added.map { PlannedOperation(.route(.add($0, interface: interface))) }
             + diff.changed.map {
                 PlannedOperation(.route(.replace(old: $0.live, new: $0.desired, interface: interface)))
             }
@@ -56,5 +64,24 @@ struct RoutePlan {
                 .route(.remove(route, interface: interface)), effect: isCutOff ? .outage : .hitless,
                 scope: isCutOff ? "packets to \(route.prefix) only" : "")
         }
+    }
+
+    /// Takes out all but the first of the routes with the same key, which the kernel lists one after the other. Somebody
+    /// appended them; a removal by key meets any of them, so that what stays may be another one than ours.
+    private static func takeDoubles(from live: inout [Route]) -> [Route] {
+        guard zip(live, live.dropFirst()).contains(where: { $0.key == $1.key }) else { return [] }
+        var doubles: [Route] = []
+        var single: [Route] = []
+        for var route in live {
+            guard let last = single.last, last.key == route.key else {
+                single.append(route)
+                continue
+            }
+            route.isAltered = true
+            doubles.append(route)
+            single[single.count - 1].isAltered = true
+        }
+        live = single
+        return doubles
     }
 }

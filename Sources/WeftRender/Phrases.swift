@@ -44,7 +44,22 @@ extension Route {
         if old.source != source {
             text += " src \(old.source?.description ?? "none") → \(source?.description ?? "none")"
         }
+        if old.isAltered { text += " other attributes → none" }
         return text
+    }
+}
+
+extension AddressOperation {
+    /// `10.80.0.1/32`, and what it loses where it stays.
+    var phrase: String {
+        let text = "\(address.address)/\(address.length)"
+        guard case .replace(let old, _, _) = self else { return text }
+        return switch old.alteration {
+        case .none: text
+        case .lifetime: text + " lifetime → forever"
+        case .attributes(nil): text + " other attributes → none"
+        case .attributes(let peer?): text + " peer \(peer) → none"
+        }
     }
 }
 

@@ -77,6 +77,8 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var persistentKeepalive: UInt16?
         package var presharedKey: String?
         package var allowedIPs: [String]?
+        // Address and route: whether it has attributes that weft never sets.
+        package var altered: Bool?
         // Route.
         package var target: String?
         package var source: String?

@@ -66,6 +66,10 @@ extension PlanDocument.Operation {
         case .device(let device): describe(device)
         case .address(let address):
             object.address = "\(address.address.address)/\(address.address.length)"
+            if case .replace = address {
+                before = .init(altered: true)
+                after = .init(altered: false)
+            }
         case .peer(let peer): describe(peer, labels)
         case .route(let route): describe(route)
         case .rule(let rule): object.name = rule.rule.phrase
@@ -160,6 +164,10 @@ extension PlanDocument.Operation {
         case .replace(let old, let new, _):
             before = .init(old)
             after = .init(new)
+            if old.isAltered {
+                before?.altered = true
+                after?.altered = false
+            }
         }
     }
 

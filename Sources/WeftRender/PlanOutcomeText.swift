@@ -178,7 +178,7 @@ extension Operation {
         case .link(.remove(let name)): "interface \(name.visible)"
         case .link(.removeHalfMade(let name)): "\(name.visible), left behind by an interrupted run"
         case .device(let device): device.phrases.joined(separator: ", ")
-        case .address(let address): "address \(address.address.address)/\(address.address.length)"
+        case .address(let address): "address \(address.phrase)"
         case .peer(let peer): "peer \(labels.title(of: peer.publicKey))"
         case .route(.replace(let old, let new, _)): "route \(new.phrase(replacing: old))"
         case .route(let route): "route \(route.route.phrase)"

@@ -112,7 +112,7 @@ package struct PlanText {
         for planned in operations {
             guard case .address(let address) = planned.operation else { continue }
             let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
-            page.item(Sign(address.action), "\(address.address.address)/\(address.address.length)\(effect)")
+            page.item(Sign(address.action), address.phrase + effect)
         }
     }
 

@@ -173,6 +173,39 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(try contents(host.kernel) == before)
     }
 
+    /// What was done by hand to attributes that Weft never sets is taken back, with the routes that go meanwhile.
+    @Test(arguments: [
+        InterfaceAddress.Alteration.lifetime, .attributes(peer: nil), .attributes(peer: IPAddress(v4: 9)),
+    ])
+    func alteredAddressesAreTakenBack(alteration: InterfaceAddress.Alteration) throws {
+        for seed in 1...20 {
+            var host = Host()
+            let desired = random(seed)
+            try host.apply(desired)
+            for index in host.kernel.links["wg0"]?.addresses.indices ?? 0..<0 {
+                host.kernel.links["wg0"]?.addresses[index].address.alteration = alteration
+            }
+            let plan = try host.plan(desired)
+            #expect(plan.operations.filter { $0.operation.kind == .address }.count == desired.state.addresses.count)
+            #expect(plan.operations.allSatisfy { $0.operation.action != .remove })
+            #expect(try host.apply(desired).isConverged, "seed \(seed)")
+            #expect(try host.plan(desired).isEmpty)
+        }
+    }
+
+    @Test func alteredRoutesAreTakenBack() throws {
+        for seed in 1...20 {
+            var host = Host()
+            let desired = random(seed)
+            try host.apply(desired)
+            for index in host.kernel.routes.indices { host.kernel.routes[index].route.isAltered = true }
+            let count = try host.plan(desired).operations.count { $0.operation.action == .change }
+            #expect(count == desired.state.routes.count)
+            #expect(try host.apply(desired).isConverged, "seed \(seed)")
+            #expect(try host.plan(desired).isEmpty)
+        }
+    }
+
     @Test func aForeignRouteStaysAndIsNamed() throws {
         let desired = random(3)
         let taken = try #require(desired.state.routes.first { $0.target == .interface })

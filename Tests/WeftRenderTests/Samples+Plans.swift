@@ -33,9 +33,15 @@ extension Samples {
             PlannedOperation(.link(.setMTU(interface: "wg0", from: 1420, to: 1380))),
             PlannedOperation(
                 .address(.add(InterfaceAddress(host: address("fd80::1")), interface: "wg0"))),
+            PlannedOperation(.address(replacement(of: "10.80.0.1", .lifetime))),
+            PlannedOperation(
+                .address(replacement(of: "fd80::2", .attributes(peer: address("fd80::9")))), effect: .outage,
+                scope: "for a moment, what comes from fd80::2"),
         ]
         operations += peerOperations
         operations += tunnelOperations
+        var altered = route("10.80.0.8/32")
+        altered.isAltered = true
         operations += [
             PlannedOperation(.link(.setUp(interface: "wg0"))),
             PlannedOperation(.route(.add(route("10.99.0.0/16"), interface: "wg0"))),
@@ -45,6 +51,7 @@ extension Samples {
                 .route(
                     .replace(
                         old: route("10.80.0.7/32", source: "10.80.0.9"), new: route("10.80.0.7/32"), interface: "wg0"))),
+            PlannedOperation(.route(.replace(old: altered, new: route("10.80.0.8/32"), interface: "wg0"))),
             PlannedOperation(.route(.remove(route("10.1.0.0/16"), interface: "wg0"))),
             PlannedOperation(
                 .address(.remove(InterfaceAddress(host: address("10.80.0.9")), interface: "wg0")), effect: .outage,
@@ -63,6 +70,15 @@ extension Samples {
                     relation: .blocksRoute(route("10.97.0.0/16").key),
                     remedy: "remove it with `ip route del 10.97.0.0/16`, or take 10.97.0.0/16 out of carl's allowedIPs"),
             ])
+    }
+
+    private static func replacement(
+        of text: String, _ alteration: InterfaceAddress.Alteration
+    ) -> AddressOperation {
+        let new = InterfaceAddress(host: address(text))
+        var old = new
+        old.alteration = alteration
+        return .replace(old: old, new: new, interface: "wg0")
     }
 
     private static var tunnelOperations: [PlannedOperation] {

@@ -219,6 +219,13 @@ package struct ModelKernel: Dataplane {
                 throw DataplaneError(.obstructed, "a foreign address", errno: 17)
             }
             links[name]?.addresses.append((address, true))
+        case .replace(let old, let new, let name):
+            guard let index = links[name]?.addresses.firstIndex(where: { $0.address == old && $0.isOurs }) else {
+                return try apply(.add(new, interface: name))
+            }
+            if old.alteration != .lifetime { _ = try apply(.remove(old, interface: name)) }
+            if old.alteration != .lifetime { return try apply(.add(new, interface: name)) }
+            links[name]?.addresses[index] = (new, true)
         case .remove(let address, let name):
             guard let link = links[name], link.addresses.contains(where: { $0.address == address && $0.isOurs }) else {
                 return .already
