@@ -122,23 +122,24 @@ package struct YAMLTree: Sendable {
     @inlinable
     package func pairs(_ id: ID) -> Pairs { Pairs(tree: self, id: id) }
 
-    /// The items of a sequence; empty for anything else.
+    /// Goes from child to child of a collection of one kind; of anything else there is none.
     @frozen
-    package struct Items: Sequence, IteratorProtocol {
+    @usableFromInline
+    struct Children: Sendable {
         @usableFromInline let tree: YAMLTree
         @usableFromInline var index: UInt32
         @usableFromInline let end: UInt32
 
         @inlinable
-        init(tree: YAMLTree, id: ID) {
+        init(_ tree: YAMLTree, _ id: ID, of kind: Kind) {
             self.tree = tree
             let node = tree.nodes[Int(id.index)]
             index = id.index + 1
-            end = node.kind == .sequence ? node.next : index
+            end = node.kind == kind ? node.next : index
         }
 
         @inlinable
-        package mutating func next() -> ID? {
+        mutating func next() -> ID? {
             guard index < end else { return nil }
             let id = ID(index)
             index = tree.nodes[Int(index)].next
@@ -146,27 +147,29 @@ package struct YAMLTree: Sendable {
         }
     }
 
+    /// The items of a sequence; empty for anything else.
+    @frozen
+    package struct Items: Sequence, IteratorProtocol {
+        @usableFromInline var children: Children
+
+        @inlinable
+        init(tree: YAMLTree, id: ID) { children = Children(tree, id, of: .sequence) }
+
+        @inlinable
+        package mutating func next() -> ID? { children.next() }
+    }
+
     /// The keys and values of a mapping, as written; empty for anything else.
     @frozen
     package struct Pairs: Sequence, IteratorProtocol {
-        @usableFromInline let tree: YAMLTree
-        @usableFromInline var index: UInt32
-        @usableFromInline let end: UInt32
+        @usableFromInline var children: Children
 
         @inlinable
-        init(tree: YAMLTree, id: ID) {
-            self.tree = tree
-            let node = tree.nodes[Int(id.index)]
-            index = id.index + 1
-            end = node.kind == .mapping ? node.next : index
-        }
+        init(tree: YAMLTree, id: ID) { children = Children(tree, id, of: .mapping) }
 
         @inlinable
         package mutating func next() -> (key: ID, value: ID)? {
-            guard index < end else { return nil }
-            let key = ID(index)
-            let value = ID(tree.nodes[Int(index)].next)
-            index = tree.nodes[Int(value.index)].next
+            guard let key = children.next(), let value = children.next() else { return nil }
             return (key, value)
         }
     }
