@@ -116,7 +116,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "WeftRenderTests",
-            dependencies: ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftRender", "WeftStatus"],
+            dependencies: [
+                "WeftDiagnostics", "WeftModel", "WeftPlan", "WeftRender", "WeftStatus", "WeftTestSupport",
+            ],
             exclude: ["Goldens"],
             swiftSettings: settings),
         .testTarget(name: "WeftStatusTests", dependencies: ["WeftModel", "WeftStatus"], swiftSettings: settings),

@@ -3,21 +3,9 @@
 import Testing
 import WeftModel
 import WeftPlan
+import WeftTestSupport
 
 @testable import WeftRender
-
-/// SplitMix64: the same seeds give the same hosts everywhere.
-private struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
-    }
-}
 
 @Suite struct RandomPlanTests {
     /// A host with some of twelve peers, each of which has some of twenty-four prefixes.
@@ -53,7 +41,7 @@ private struct SeededGenerator: RandomNumberGenerator {
     }
 
     private func plan(_ seed: Int) -> (before: HostState, after: HostState, plan: Plan, labels: PlanLabels) {
-        var random = SeededGenerator(state: UInt64(seed))
+        var random = SeededGenerator(seed: UInt64(seed))
         let (before, after) = (host(&random), host(&random))
         let names = Dictionary(uniqueKeysWithValues: (2...13).map { (Samples.key(UInt8($0)), "node-\($0)") })
         let desired = DesiredState(mesh: "corp", interface: "wg0", node: "fra", state: after, peerNames: names)

@@ -3,6 +3,7 @@
 import Testing
 import WeftDiagnostics
 import WeftModel
+import WeftTestSupport
 
 @testable import WeftTopology
 
@@ -194,7 +195,7 @@ extension Topology {
     /// In random meshes, every packet finds its way hop by hop, and every hop expects its source from where it comes.
     @Test(arguments: 1...60)
     func relayedPathsAgreeOnAllHosts(seed: Int) throws {
-        var random = SplitMix(state: UInt64(seed))
+        var random = SeededGenerator(seed: UInt64(seed))
         var mesher = Mesher()
         mesher.connect = seed % 2 == 0 ? .hubs : .full
         let count = 4 + seed % 12
@@ -227,18 +228,5 @@ extension Topology {
                 }
             }
         }
-    }
-}
-
-/// A small generator with a seed, so that a failing case can be run again.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
     }
 }

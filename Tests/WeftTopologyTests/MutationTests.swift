@@ -4,20 +4,8 @@ import Foundation
 import Testing
 import WeftDiagnostics
 import WeftRender
+import WeftTestSupport
 import WeftTopology
-
-/// SplitMix64: the same seed damages the same bytes everywhere.
-private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
-    }
-}
 
 private let pieces: [String] = [
     "\n", "  ", "\t", ":", ": ", "- ", "[", "]", "{", "}", ",", "\"", "'", "#", "&a ", "*a", "!!x ", "|\n", ">\n", "? ",
@@ -34,7 +22,7 @@ private let pieces: [String] = [
         return (try? Data(contentsOf: path)).map { Array($0) } ?? []
     }()
 
-    private func damage(_ bytes: [UInt8], _ generator: inout Generator) -> [UInt8] {
+    private func damage(_ bytes: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
         var result = bytes
         for _ in 0..<Int.random(in: 1...4, using: &generator) {
             let position = Int.random(in: 0...result.count, using: &generator)
@@ -62,7 +50,7 @@ private let pieces: [String] = [
     @Test(arguments: 0..<40)
     func damagedTopologiesAreToldApart(seed: Int) {
         #expect(!Self.original.isEmpty)
-        var generator = Generator(state: UInt64(seed))
+        var generator = SeededGenerator(seed: UInt64(seed))
         for round in 0..<50 {
             let bytes = damage(Self.original, &generator)
             let files = SourceFiles([SourceFiles.File(name: "t.yaml", bytes: bytes)])

@@ -3,24 +3,12 @@
 import Testing
 import WeftDiagnostics
 import WeftModel
+import WeftTestSupport
 import WeftTopology
-
-/// SplitMix64.
-private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
-    }
-}
 
 @Suite struct PathTests {
     /// A small mesh with anything that decides who links to whom.
-    private func topologyText(_ generator: inout Generator) -> String {
+    private func topologyText(_ generator: inout SeededGenerator) -> String {
         let names = (0..<Int.random(in: 2...7, using: &generator)).map { "n\($0)" }
         func one(in count: Int) -> Bool { Int.random(in: 0..<count, using: &generator) == 0 }
         var text =
@@ -67,7 +55,7 @@ private struct Generator: RandomNumberGenerator {
 
     @Test(arguments: 0..<20)
     func warnsExactlyWhereAPathIsMissing(seed: Int) throws {
-        var generator = Generator(state: UInt64(seed) &+ 1000)
+        var generator = SeededGenerator(seed: UInt64(seed) &+ 1000)
         var whole = 0
         var broken = 0
         for _ in 0..<60 {
