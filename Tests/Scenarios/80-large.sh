@@ -53,16 +53,6 @@ succeeds "which are done" weft fra apply
 reads_back "and the full ones are as they were"
 succeeds "down" weft fra down
 
-many_nodes 1001
-timed "1,000 peers" weft fra apply
-reads_back "they are read back equal"
-sends_nothing "a second apply"
-sed -i 's#10\.0\.2\.0,#10.0.9.9,#' "$topology/mesh.yaml"
-plan=$(weft fra plan --format json)
-same "one node's new address is one change of one peer" 1 "$(jq '[.operations[] | select(.kind == "peer")] | length' <<<"$plan")"
-succeeds "which is applied" weft fra apply
-reads_back "and read back"
-timed "1,000 peers go" weft fra down
-refuses "with their interface" enter fra ip link show wg0
+whole_mesh 1,000 1001 '10\.0\.2\.0' 10.0.9.9
 same "and all routes" "" "$(enter fra ip route show table all proto 119 | head; enter fra ip -6 route show table all proto 119 | head)"
 done_testing

@@ -48,6 +48,23 @@ sends_nothing() { # WHAT
         "$(grep -cE 'RTM_(NEW|DEL|SET)|NLM_F_CREATE|NLM_F_REPLACE|^[0-9]+ +write\([0-9]+, "set=1' "$_mesh_folder/trace")"
 }
 
+# A mesh of so many peers comes, changes in one of them, and goes.
+whole_mesh() { # PEERS-IN-WORDS NODES ADDRESS OTHER: one node's address, as a pattern and as it is to be
+    local plan
+    many_nodes "$2"
+    timed "$1 peers" weft fra apply
+    reads_back "they are read back equal"
+    sends_nothing "a second apply"
+    sed -i "s#$3,#$4,#" "$topology/mesh.yaml"
+    plan=$(weft fra plan --format json)
+    same "one node's new address is one change of one peer" 1 \
+        "$(jq '[.operations[] | select(.kind == "peer")] | length' <<<"$plan")"
+    succeeds "which is applied" weft fra apply
+    reads_back "and read back"
+    timed "$1 peers go" weft fra down
+    refuses "with their interface" enter fra ip link show wg0
+}
+
 # Runs a command, and tells the seconds it took in $took.
 timed() { # WHAT COMMAND…
     local start=${EPOCHREALTIME/./}
