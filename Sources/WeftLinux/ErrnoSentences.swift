@@ -12,6 +12,7 @@ struct Request {
         case readLink, createLink, nameLink, raiseLink, resizeLink, removeLink
         case readAddresses, addAddress, removeAddress
         case readRoutes, addRoute, replaceRoute, removeRoute
+        case readRules, addRule, removeRule
         case readDevice, setDevice, setPeers
         case readSysctl, writeSysctl
     }
@@ -105,6 +106,12 @@ private func specificSentence(for errno: Int32, _ kind: Request.Kind) -> (Datapl
         )
     case (.addRoute, ENOENT), (.replaceRoute, ENOENT), (.replaceRoute, ESRCH):
         (.gone, "the route to replace has gone in the meantime; try again")
+    case (.addRule, EEXIST):
+        (.obstructed, "a rule of somebody else stands there: remove it, or set another `fwMark` or `table`")
+    case (.addRule, EOPNOTSUPP), (.addRule, EAFNOSUPPORT):
+        (.unsupported, "this kernel has no policy routing for this family, which `useExit` needs")
+    case (.removeRule, EPERM):
+        (.notPermitted, "the rule is permanent, or this process lacks CAP_NET_ADMIN: remove it by hand")
     case (.setDevice, EINVAL), (.setPeers, EINVAL):
         (.invalid, "WireGuard does not take this value")
     case (.setPeers, ENOSPC), (.setPeers, EMSGSIZE):

@@ -43,6 +43,8 @@ package struct KernelDataplane: Dataplane {
     /// What was there last time, to make room for as much.
     private var lastPeers = 0
     private var lastRoutes = 0
+    /// What was wanted when it was last looked, by interface: it tells which rules are ours.
+    private var wantedRules: [String: [PolicyRule]] = [:]
 
     /// Opens the sockets in the calling thread's network namespace.
     ///
@@ -107,6 +109,7 @@ package struct KernelDataplane: Dataplane {
         case .ours(let link, let kind):
             try read(link, kind, of: mesh, into: &observation)
         }
+        try readRules(of: mesh, interests, into: &observation)
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
@@ -159,6 +162,19 @@ package struct KernelDataplane: Dataplane {
         }
     }
 
+    /// Rules, and routes of others in the tunnel's own table.
+    private mutating func readRules(
+        of mesh: MeshIdentity, _ interests: Interests, into observation: inout Observation
+    ) throws(DataplaneError) {
+        wantedRules[mesh.interface] = interests.rules
+        let reading = try PolicyRules(channel: route, mesh: mesh, wanted: interests.rules).read()
+        observation.state.rules = reading.ours
+        observation.foreign += reading.foreign
+        for table in Set(interests.rules.compactMap(\.table)).sorted() {
+            if let object = try routes(of: mesh).intruders(inTable: table) { observation.foreign.append(object) }
+        }
+    }
+
     package mutating func foreignRoutes(
         at keys: [Route.Key], of mesh: MeshIdentity
     ) throws(DataplaneError) -> [ForeignObject] {
@@ -173,7 +189,10 @@ package struct KernelDataplane: Dataplane {
             case nil: return []
             case .link: return operations.map { performLink($0, mesh) }
             case .sysctl: return operations.map { performSysctl($0, mesh) }
-            case .rule, .firewall, .resolver:
+            case .rule:
+                return PolicyRules(channel: route, mesh: mesh, wanted: wantedRules[mesh.interface] ?? [])
+                    .perform(operations.compactMap { if case .rule(let operation) = $0 { operation } else { nil } })
+            case .firewall, .resolver:
                 return operations.map { _ in
                     .failed(DataplaneError(.unsupported, "this version of weft cannot do that yet"))
                 }

@@ -9,18 +9,22 @@ package import WeftPlan
 package func ownMeshes(
     transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
 ) throws(DataplaneError) -> [MeshIdentity] {
-    let request = Request(.readLink, "read links")
     let transport: any Transport
     do throws(Errno) {
         transport = try transports(.route)
     } catch {
         throw DataplaneError(error, Request(.openSocket, "open a netlink socket"))
     }
+    return try ownMeshes(Channel(transport))
+}
+
+/// As above, over a channel that is open.
+func ownMeshes(_ channel: Channel) throws(DataplaneError) -> [MeshIdentity] {
     var reading = MeshReading()
     do throws(NetlinkError) {
-        try Channel(transport).dump(UInt16(RTM_GETLINK), into: &reading) { $0.putLinkHeader() }
+        try channel.dump(UInt16(RTM_GETLINK), into: &reading) { $0.putLinkHeader() }
     } catch {
-        throw DataplaneError(error, request)
+        throw DataplaneError(error, Request(.readLink, "read links"))
     }
     return reading.meshes.sorted { $0.interface < $1.interface }
 }

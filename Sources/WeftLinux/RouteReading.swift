@@ -32,6 +32,8 @@ struct RouteReading: MessageConsumer {
         case none
         /// On our interface, made neither by us nor by the kernel.
         case onInterface
+        /// Every one that is not ours.
+        case all
         /// Of these keys, wherever they lead; and ranges of other meshes that overlap one of ours among them.
         case at(Set<Route.Key>, ranges: [Route.Key])
     }
@@ -141,6 +143,8 @@ struct RouteReading: MessageConsumer {
         case .none: break
         case .onInterface:
             if route.interface == interface, interface != 0 { others.append(route) }
+        case .all:
+            if !isOurs { others.append(route) }
         case .at(let keys, let ranges):
             // A route for one type of service stands beside ours, not in its way.
             guard !isOurs, service == 0 else { return }

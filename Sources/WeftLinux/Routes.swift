@@ -82,6 +82,21 @@ struct Routes {
         }
     }
 
+    /// Routes that are not ours in a table that is wanted for the tunnel alone; one object for all of them.
+    func intruders(inTable table: UInt32) throws(DataplaneError) -> ForeignObject? {
+        var reading = RouteReading(interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .all)
+        for family in IPAddress.Family.allCases {
+            try dump(into: &reading) { $0.putRouteHeader(family: family.number, table: table) }
+        }
+        guard let first = reading.others.first else { return nil }
+        var names: [UInt32: String] = [:]
+        let more = reading.others.count > 1 ? " and \(reading.others.count - 1) more" : ""
+        return ForeignObject(
+            kind: "route", description: describe(first, &names) + more, relation: .takesNumber,
+            remedy: "The table \(table) is to hold this mesh's tunnel alone: set another `table:` for this node, or "
+                + "take these routes away.")
+    }
+
     private func ranges(among keys: [Route.Key]) -> [Route.Key] {
         keys.filter { $0.metric == mesh.unreachableMetric }
     }
@@ -113,8 +128,10 @@ struct Routes {
         }
     }
 
-    private static func protocolName(_ proto: UInt8) -> String {
+    /// As `ip` prints the protocol of a route or a rule.
+    static func protocolName(_ proto: UInt8) -> String {
         switch Int32(proto) {
+        case RTPROT_UNSPEC: "unspec"
         case RTPROT_KERNEL: "kernel"
         case RTPROT_BOOT: "boot"
         case RTPROT_STATIC: "static"

@@ -124,7 +124,7 @@ private struct Host {
     }
 
     private func desired(
-        _ own: [String], _ device: Device, mtu: UInt32, _ peers: [Peer], sysctls: [Sysctl]
+        _ own: [String], _ device: Device, mtu: UInt32, _ peers: [Peer], sysctls: [Sysctl], tunnelTable: UInt32
     ) -> DesiredState {
         let addresses = own.map { address($0) }
         var routes = peers.flatMap { peer in
@@ -140,12 +140,27 @@ private struct Host {
                     prefix(range), table: Route.mainTable, metric: mesh.unreachableMetric, target: .unreachable,
                     source: nil))
         }
+        // A tunnel for all of IPv4, and none for IPv6.
+        routes.append(
+            Route(prefix("0.0.0.0/0"), table: tunnelTable, metric: 0, target: .interface, source: nil))
+        routes.append(
+            Route(
+                prefix("::/0"), table: tunnelTable, metric: mesh.unreachableMetric, target: .unreachable, source: nil))
+        let priority = mesh.routingNumbers.priority
+        let rules = [IPAddress.Family.v4, .v6].flatMap { family in
+            [
+                PolicyRule(family, priority: priority, .lookupMainWithoutDefault),
+                PolicyRule(
+                    family, priority: priority + 1,
+                    .lookupUnlessMarked(mark: 0x77 + device.fwMark, table: tunnelTable)),
+            ]
+        }
         return DesiredState(
             mesh: mesh.mesh, interface: mesh.interface, node: "here",
             state: HostState(
                 link: Link(name: mesh.interface, mtu: mtu, alias: mesh.alias), device: device,
                 addresses: addresses.sorted { $0.key < $1.key }, peers: peers,
-                routes: routes.sorted { $0.key < $1.key }, sysctls: sysctls))
+                routes: routes.sorted { $0.key < $1.key }, rules: rules, sysctls: sysctls))
     }
 
     private func peer(
@@ -165,7 +180,7 @@ private struct Host {
                 peer(2, ["10.80.0.3/32", "10.20.0.0/24", "10.21.0.0/24", "fd20::/64"], secret: secret(7), port: 1000),
                 peer(3, ["10.80.0.4/32", "10.22.0.0/24"], keepalive: 25),
                 peer(4, ["10.80.0.5/32", "10.23.0.0/24"], secret: secret(8)),
-            ], sysctls: [])
+            ], sysctls: [], tunnelTable: 7777)
     }
 
     /// Prefixes move from a peer that changes and from one that goes; another address gives every route another source.
@@ -178,7 +193,7 @@ private struct Host {
                 peer(2, ["10.80.0.3/32", "10.21.0.0/24"], port: 2000),
                 peer(3, ["10.80.0.4/32", "10.20.0.0/24", "fd20::/64"], secret: secret(7)),
                 peer(5, ["10.80.0.6/32", "10.23.0.0/24", "10.24.0.0/24"], port: 1000),
-            ], sysctls: [Sysctl("net/ipv4/ip_forward", "1")])
+            ], sysctls: [Sysctl("net/ipv4/ip_forward", "1")], tunnelTable: 8888)
     }
 }
 
@@ -280,7 +295,8 @@ struct KernelFaultTests {
                 ip route add 10.44.0.0/16 dev f0 proto 119 metric 5; ip -6 route add fd44::/64 dev f0; \
                 ip route add blackhole 10.45.0.0/16 table 700; ip rule add from 192.168.7.0/24 table 700 priority 900
                 """)
-            let snapshot = "ip -o link; ip -o address; ip rule; ip route show table all; ip -6 route show table all"
+            let snapshot =
+                "ip -o link; ip -o address; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all"
             var host = Host()
             // Once before the picture is taken: what a family's first use leaves behind is not ours.
             var reconciler = try host.reconciler()

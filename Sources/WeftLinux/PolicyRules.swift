@@ -1,0 +1,258 @@
+// Policy rules: ours carry protocol 119 and the mesh's numbers; those of others are never touched, and named where they
+// use these numbers.
+
+import CLinux
+import Glibc
+import Netlink
+import WeftModel
+import WeftPlan
+
+/// Requests about the policy rules of one mesh.
+struct PolicyRules {
+    let channel: Channel
+    let mesh: MeshIdentity
+    /// What is wanted; empty where the mesh is to go, or has no full tunnel.
+    let wanted: [PolicyRule]
+
+    // MARK: Reading
+
+    /// Reads the rules that are ours, and those of others that use numbers of ours.
+    func read() throws(DataplaneError) -> (ours: [PolicyRule], foreign: [ForeignObject]) {
+        let (ours, others) = try sorted()
+        var foreign: [ForeignObject] = []
+        for other in others {
+            if let object = obstacle(other) { foreign.append(object) }
+        }
+        // In the order of a desired state: that of a dump is by priority, and the families apart.
+        return (ours.map(\.rule).sorted { $0.key < $1.key }, foreign)
+    }
+
+    /// All live rules, ours and those of others.
+    private func sorted() throws(DataplaneError) -> (ours: [LiveRule], others: [LiveRule]) {
+        let rules = try dump()
+        let candidates = rules.filter { $0.proto == MeshIdentity.protocolNumber && hasNumber($0) }
+        if candidates.isEmpty { return ([], rules) }
+        // A number may be another mesh's: by its interface's name, or because both topologies say the same.
+        let rivals = Set(
+            try ownMeshes(channel).lazy.filter { $0.interface != mesh.interface }.map(\.routingNumbers.priority))
+        let ours = candidates.filter { candidate in
+            let isRivals = rivals.contains(candidate.priority) || rivals.contains(candidate.priority &- 1)
+            if !isRivals { return true }
+            return priorities.contains(candidate.priority) && isOurs(candidate, among: candidates)
+        }
+        if ours.count == rules.count { return (ours, []) }
+        let known = Set(ours)
+        return (ours, rules.filter { !known.contains($0) })
+    }
+
+    private func dump() throws(DataplaneError) -> [LiveRule] {
+        var reading = PolicyRuleReading()
+        do throws(NetlinkError) {
+            try channel.dump(UInt16(RTM_GETRULE), into: &reading) { encoder in
+                encoder.putRuleHeader(family: UInt8(AF_UNSPEC))
+            }
+        } catch {
+            // A kernel without policy routing has no rules.
+            if let errno = error.errno?.rawValue, errno == EOPNOTSUPP || errno == EAFNOSUPPORT { return [] }
+            throw DataplaneError(error, Request(.readRules, "read rules"))
+        }
+        return reading.rules
+    }
+
+    // MARK: Whose they are
+
+    private var numbers: RoutingNumbers { mesh.routingNumbers }
+
+    private var priorities: Set<UInt32> {
+        Set([numbers.priority, numbers.priority + 1] + wanted.map(\.key.priority))
+    }
+
+    /// The mark and the table of the tunnel's own rule, as it is wanted.
+    private var tunnel: (mark: UInt32, table: UInt32)? {
+        for rule in wanted {
+            if case .lookupUnlessMarked(let mark, let table) = rule.key.action { return (mark, table) }
+        }
+        return nil
+    }
+
+    private func hasNumber(_ rule: LiveRule) -> Bool {
+        priorities.contains(rule.priority) || tunnel.map { rule.mark == $0.mark || rule.table == $0.table } == true
+    }
+
+    /// Whether a rule is ours although another mesh has the same priorities: its mark and table tell, and for the rule
+    /// without either the one that comes after it.
+    private func isOurs(_ rule: LiveRule, among candidates: [LiveRule]) -> Bool {
+        func tells(_ rule: LiveRule) -> Bool {
+            rule.mark == numbers.mark || rule.table == numbers.table
+                || tunnel.map { rule.mark == $0.mark || rule.table == $0.table } == true
+        }
+        if tells(rule) { return true }
+        return rule.table == Route.mainTable
+            && candidates.contains { $0.family == rule.family && $0.priority == rule.priority + 1 && tells($0) }
+    }
+
+    /// A rule of others that uses a number which the mesh needs for itself.
+    private func obstacle(_ other: LiveRule) -> ForeignObject? {
+        let isMeshs = other.proto == MeshIdentity.protocolNumber
+        for rule in wanted where rule.key.family == other.family {
+            var remedy: String?
+            if case .lookupUnlessMarked(let mark, let table) = rule.key.action {
+                if other.looks(inTable: table) {
+                    remedy = "It looks into the table of this mesh's tunnel: set another `table:` for this node"
+                } else if other.concerns(mark: mark) {
+                    remedy = "It is for the mark of this mesh's tunnel: set another `fwMark:` for this node"
+                }
+            }
+            if remedy == nil, rule.key.priority == other.priority {
+                remedy =
+                    "It has a priority of this mesh's own rules, which follow from the interface's name: give the mesh "
+                    + "another `interface`"
+            }
+            if let remedy {
+                return ForeignObject(
+                    kind: "rule", description: other.description, relation: .takesNumber,
+                    remedy: remedy + (isMeshs ? ". It is another mesh's." : ", or take that rule away."))
+            }
+        }
+        return nil
+    }
+
+    // MARK: Changing
+
+    func perform(_ operations: [PolicyRuleOperation]) -> [Outcome] {
+        operations.map { operation in
+            do throws(DataplaneError) {
+                switch operation {
+                case .add(let rule): return try add(rule)
+                case .remove(let rule): return try remove(rule)
+                }
+            } catch {
+                return .failed(error)
+            }
+        }
+    }
+
+    private func add(_ rule: PolicyRule) throws(DataplaneError) -> Outcome {
+        do throws(NetlinkError) {
+            try send(rule)
+            return .done
+        } catch {
+            let request = Request(.addRule, "add rule \(rule.text)")
+            guard error.errno?.rawValue == EEXIST else { throw DataplaneError(error, request) }
+            let present = try sorted().ours.filter { $0.family == rule.key.family && $0.priority == rule.key.priority }
+            if present.contains(where: { $0.rule == rule }) { return .already }
+            // The kernel compares less than we do: whether a rule is inverted, for one. What stands there is ours, and wrong.
+            guard let wrong = present.first(where: { $0.rule.key == rule.key }) else {
+                throw DataplaneError(error, request)
+            }
+            try removeExactly(wrong)
+            do throws(NetlinkError) { try send(rule) } catch { throw DataplaneError(error, request) }
+            return .done
+        }
+    }
+
+    private func remove(_ rule: PolicyRule) throws(DataplaneError) -> Outcome {
+        guard let live = try sorted().ours.first(where: { $0.rule == rule }) else { return .already }
+        return try removeExactly(live) ? .done : .already
+    }
+
+    /// Removes one rule and no other. What a request leaves open matches any rule, and the kernel takes the first: where
+    /// that was another one of ours, it is put back, and the same is asked again.
+    ///
+    /// - Returns: false where it had gone.
+    @discardableResult
+    private func removeExactly(_ live: LiveRule) throws(DataplaneError) -> Bool {
+        let request = Request(.removeRule, "remove rule \(live.rule.text)")
+        var before = try sorted().ours
+        for _ in 0..<8 {
+            let count = before.count { $0 == live }
+            if count == 0 { return false }
+            do throws(NetlinkError) {
+                try channel.request(UInt16(RTM_DELRULE)) { put(live, &$0) }
+            } catch {
+                if let errno = error.errno?.rawValue, errno == ESRCH || errno == ENOENT { return false }
+                throw DataplaneError(error, request)
+            }
+            // Alone of its kind, nothing else can have been meant.
+            if before.count == 1 { return true }
+            let after = try sorted().ours
+            if after.count(where: { $0 == live }) < count { return true }
+            for lost in Set(before) where !after.contains(lost) {
+                do throws(NetlinkError) {
+                    try channel.request(UInt16(RTM_NEWRULE), flags: NLM_F_CREATE | NLM_F_EXCL) { put(lost, &$0) }
+                } catch {
+                    throw DataplaneError(error, Request(.addRule, "put back rule \(lost.rule.text)"))
+                }
+            }
+            before = try sorted().ours
+        }
+        throw DataplaneError(
+            .inconsistent, "something else changes the same rules; try again", operation: request.text)
+    }
+
+    private func send(_ rule: PolicyRule) throws(NetlinkError) {
+        try channel.request(UInt16(RTM_NEWRULE), flags: NLM_F_CREATE | NLM_F_EXCL) { encoder in
+            let table: UInt32
+            var isInverted = false
+            switch rule.key.action {
+            case .lookupMainWithoutDefault: table = Route.mainTable
+            case .lookupUnlessMarked(_, let number):
+                table = number
+                isInverted = true
+            }
+            encoder.putRuleHeader(
+                family: rule.key.family.number, table: table, action: UInt8(FR_ACT_TO_TBL), isInverted: isInverted)
+            encoder.attribute(UInt16(FRA_PRIORITY), rule.key.priority)
+            encoder.attribute(UInt16(FRA_TABLE), table)
+            encoder.attribute(UInt16(FRA_PROTOCOL), MeshIdentity.protocolNumber)
+            switch rule.key.action {
+            case .lookupMainWithoutDefault: encoder.attribute(UInt16(FRA_SUPPRESS_PREFIXLEN), UInt32(0))
+            case .lookupUnlessMarked(let mark, _):
+                encoder.attribute(UInt16(FRA_FWMARK), mark)
+                encoder.attribute(UInt16(FRA_FWMASK), UInt32.max)
+            }
+        }
+    }
+
+    /// The very rule that was read.
+    private func put(_ live: LiveRule, _ encoder: inout Encoder) {
+        encoder.putRuleHeader(
+            family: live.family.number, lengths: live.lengths, table: live.table, action: live.action,
+            isInverted: live.isInverted)
+        for attribute in live.attributes { encoder.attribute(attribute.type, bytes: unsafe attribute.bytes.span.bytes) }
+    }
+}
+
+extension PolicyRule {
+    /// The tunnel's own table; nil for the rule that looks into the main one.
+    var table: UInt32? {
+        if case .lookupUnlessMarked(_, let table) = key.action { table } else { nil }
+    }
+
+    /// As `ip rule` takes it.
+    var text: String {
+        let family = key.family == .v4 ? "" : " (IPv6)"
+        switch key.action {
+        case .lookupMainWithoutDefault: return "\(key.priority) lookup main suppress_prefixlength 0\(family)"
+        case .lookupUnlessMarked(let mark, let table):
+            return "\(key.priority) not fwmark 0x\(String(mark, radix: 16)) lookup \(table)\(family)"
+        }
+    }
+}
+
+extension Encoder {
+    /// The header of RTM_*RULE (struct fib_rule_hdr).
+    mutating func putRuleHeader(
+        family: UInt8, lengths: (destination: UInt8, source: UInt8, service: UInt8) = (0, 0, 0), table: UInt32 = 0,
+        action: UInt8 = 0, isInverted: Bool = false
+    ) {
+        put(family)
+        put(lengths.destination)
+        put(lengths.source)
+        put(lengths.service)
+        put(table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue))
+        put(UInt16(0))
+        put(action)
+        put(isInverted ? UInt32(FIB_RULE_INVERT) : 0)
+    }
+}
