@@ -126,10 +126,10 @@ public struct Attributes: ~Escapable {
         get { bytes.uncheckedSlice(start, end) }
     }
 
-    /// The attributes in the current one.
+    /// The attributes in the current one, from `offset` on.
     @inlinable @inline(__always)
     @_lifetime(copy self)
-    public func nested() -> Attributes { Attributes(payload) }
+    public func nested(from offset: Int = 0) -> Attributes { Attributes(payload, from: offset) }
 
     /// Takes over that a nest within was not well formed.
     @inlinable @inline(__always)

@@ -52,8 +52,9 @@ struct DeviceDump: MessageConsumer {
             case WGDEVICE_A_PEERS:
                 var list = attributes.nested()
                 while list.next() {
-                    var peer = list.nested()
-                    take(&peer)
+                    var told = Told()
+                    var peer = list.nested(from: takeCommonHead(&list, &told))
+                    take(&peer, &told)
                     list.check(peer)
                 }
                 attributes.check(list)
@@ -63,38 +64,64 @@ struct DeviceDump: MessageConsumer {
         return !attributes.isMalformed
     }
 
-    /// Takes one peer, or the continuation of the last one, which has its public key and allowed IPs only.
-    private mutating func take(_ attributes: inout Attributes) {
+    /// What one peer's attributes say, but for its allowed IPs.
+    private struct Told {
         var publicKey = PublicKey(bigEndianWords: 0, 0, 0, 0)
         var isNamed = false
         var presharedKey = PresharedKey.none
         var endpoint: SocketAddress?
         var keepalive: UInt16 = 0
-        var handshake = UnixTime(seconds: 0)
+        var handshake: UnixTime?
         var received: UInt64 = 0
         var sent: UInt64 = 0
+    }
+
+    /// Takes what every peer has, where it is laid out as every kernel up to now does it: first, in this order, without a
+    /// gap. A continuation, which has the first of these only, is not.
+    ///
+    /// - Returns: where the other attributes begin; 0, and nothing is taken, where the layout is another.
+    @inline(__always)
+    private func takeCommonHead(_ list: inout Attributes, _ told: inout Told) -> Int {
+        guard list.count >= 124,
+            list.load(at: 0, as: UInt32.self) == header(WGPEER_A_PUBLIC_KEY, 32),
+            list.load(at: 36, as: UInt32.self) == header(WGPEER_A_PRESHARED_KEY, 32),
+            list.load(at: 72, as: UInt32.self) == header(WGPEER_A_LAST_HANDSHAKE_TIME, 16),
+            list.load(at: 92, as: UInt32.self) == header(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2),
+            list.load(at: 100, as: UInt32.self) == header(WGPEER_A_TX_BYTES, 8),
+            list.load(at: 112, as: UInt32.self) == header(WGPEER_A_RX_BYTES, 8)
+        else { return 0 }
+        told.isNamed = true
+        told.publicKey = list.publicKey(at: 4)
+        told.presharedKey = presharedKey(&list, at: 40)
+        told.handshake = handshake(&list, at: 76)
+        told.keepalive = list.load(at: 96, as: UInt16.self)
+        told.sent = list.load(at: 104, as: UInt64.self)
+        told.received = list.load(at: 116, as: UInt64.self)
+        return 124
+    }
+
+    /// Takes one peer, or the continuation of the last one, which has its public key and allowed IPs only.
+    @inline(__always)
+    private mutating func take(_ attributes: inout Attributes, _ told: inout Told) {
         let first = prefixes.count
         var isAscending = true
         while attributes.next() {
             switch wgpeer_attribute(rawValue: UInt32(attributes.type)) {
             case WGPEER_A_PUBLIC_KEY:
-                publicKey = attributes.publicKey()
-                isNamed = true
+                told.publicKey = attributes.publicKey()
+                told.isNamed = true
             case WGPEER_A_PRESHARED_KEY:
-                if !isZero(&attributes) { presharedKey = .tag(SecretBytes.tag(of: attributes.payload)) }
+                told.presharedKey = presharedKey(&attributes)
             case WGPEER_A_ENDPOINT:
-                endpoint = socketAddress(&attributes)
+                told.endpoint = socketAddress(&attributes)
             case WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
-                keepalive = attributes.uint16()
+                told.keepalive = attributes.uint16()
             case WGPEER_A_LAST_HANDSHAKE_TIME:
-                let nanoseconds = attributes.load(at: 8, as: Int64.self)
-                handshake = UnixTime(
-                    seconds: attributes.load(at: 0, as: Int64.self),
-                    nanoseconds: Int32(truncatingIfNeeded: nanoseconds))
+                told.handshake = handshake(&attributes)
             case WGPEER_A_RX_BYTES:
-                received = attributes.uint64()
+                told.received = attributes.uint64()
             case WGPEER_A_TX_BYTES:
-                sent = attributes.uint64()
+                told.sent = attributes.uint64()
             case WGPEER_A_ALLOWEDIPS:
                 var list = attributes.nested()
                 while list.next() {
@@ -107,9 +134,9 @@ struct DeviceDump: MessageConsumer {
             default: break
             }
         }
-        guard isNamed else { return attributes.reject() }
+        guard told.isNamed else { return attributes.reject() }
         let last = peers.count &- 1
-        if last >= 0, lastKey == publicKey {
+        if last >= 0, lastKey == told.publicKey {
             let joint = ends[last]
             let start = last > 0 ? ends[last &- 1] : 0
             if joint > start, joint < prefixes.count, !(prefixes[joint &- 1] < prefixes[joint]) { isAscending = false }
@@ -117,15 +144,14 @@ struct DeviceDump: MessageConsumer {
             if !isAscending { unsorted.append(last) }
             return
         }
-        lastKey = publicKey
+        lastKey = told.publicKey
         peers.append(
             Peer(
-                publicKey: publicKey, presharedKey: presharedKey, persistentKeepalive: keepalive,
-                allowedIPs: PrefixList(ascending: []), endpoint: endpoint))
+                publicKey: told.publicKey, presharedKey: told.presharedKey, persistentKeepalive: told.keepalive,
+                allowedIPs: PrefixList(ascending: []), endpoint: told.endpoint))
         statistics.append(
             PeerStatistics(
-                lastHandshake: handshake.seconds == 0 && handshake.nanoseconds == 0 ? nil : handshake,
-                receivedBytes: received, sentBytes: sent))
+                lastHandshake: told.handshake, receivedBytes: told.received, sentBytes: told.sent))
         ends.append(prefixes.count)
         if !isAscending { unsorted.append(last &+ 1) }
     }
@@ -137,21 +163,21 @@ struct DeviceDump: MessageConsumer {
     @inline(__always)
     private mutating func takeCommon(_ list: inout Attributes, from first: Int, _ isAscending: inout Bool) -> Bool {
         let isV4 = list.count == 24
-        guard isV4 || list.count == 36, list.load(at: 0, as: UInt32.self) == Self.lengthHeader,
-            list.load(at: 8, as: UInt32.self) == Self.familyHeader
+        guard isV4 || list.count == 36, list.load(at: 0, as: UInt32.self) == header(WGALLOWEDIP_A_CIDR_MASK, 1),
+            list.load(at: 8, as: UInt32.self) == header(WGALLOWEDIP_A_FAMILY, 2)
         else { return false }
         let length = list.load(at: 4, as: UInt8.self)
         let family = list.load(at: 12, as: UInt16.self)
-        let header = list.load(at: 16, as: UInt32.self)
+        let address = list.load(at: 16, as: UInt32.self)
         let prefix: IPPrefix
         if isV4 {
-            guard family == UInt16(AF_INET), header == Self.header(WGALLOWEDIP_A_IPADDR, 4), length <= 32 else {
+            guard family == UInt16(AF_INET), address == header(WGALLOWEDIP_A_IPADDR, 4), length <= 32 else {
                 return false
             }
             let bits = UInt32(bigEndian: list.load(at: 20, as: UInt32.self))
             prefix = IPPrefix(canonical: IPAddress(v4: bits), length: length)
         } else {
-            guard family == UInt16(AF_INET6), header == Self.header(WGALLOWEDIP_A_IPADDR, 16), length <= 128 else {
+            guard family == UInt16(AF_INET6), address == header(WGALLOWEDIP_A_IPADDR, 16), length <= 128 else {
                 return false
             }
             let high = UInt64(bigEndian: list.load(at: 20, as: UInt64.self))
@@ -160,17 +186,6 @@ struct DeviceDump: MessageConsumer {
         }
         append(prefix, from: first, &isAscending)
         return true
-    }
-
-    private static var lengthHeader: UInt32 { header(WGALLOWEDIP_A_CIDR_MASK, 1) }
-    private static var familyHeader: UInt32 { header(WGALLOWEDIP_A_FAMILY, 2) }
-
-    /// An attribute's header as one word, as it is loaded: two halves in host order, the length at the lower address.
-    @inline(__always)
-    private static func header(_ type: wgallowedip_attribute, _ size: Int) -> UInt32 {
-        let length = UInt32(size + MemoryLayout<nlattr>.size)
-        let type = UInt32(type.rawValue)
-        return UInt32(1).littleEndian == 1 ? type << 16 | length : length << 16 | type
     }
 
     @inline(__always)
@@ -203,14 +218,15 @@ struct DeviceDump: MessageConsumer {
     }
 
     /// What was taken, with each peer's allowed IPs as a slice of all.
-    consuming func finish() -> DeviceReading {
+    mutating func finish() -> DeviceReading {
         for index in unsorted {
             prefixes[(index > 0 ? ends[index - 1] : 0)..<ends[index]].sort()
         }
         let all = prefixes[...]
         let ends = self.ends
-        var peers = self.peers
-        self.peers = []
+        // Swapped, not copied: ten thousand peers would each be counted anew.
+        var peers: [Peer] = []
+        swap(&peers, &self.peers)
         var joined = peers.mutableSpan
         var start = 0
         for index in ends.indices {
@@ -222,12 +238,33 @@ struct DeviceDump: MessageConsumer {
     }
 }
 
-/// Whether the current attribute's 32 bytes are zero: how the kernel says that there is no preshared key.
+/// An attribute's header as one word, as it is loaded: two halves in host order, the length at the lower address.
 @inline(__always)
-private func isZero(_ attributes: inout Attributes) -> Bool {
+private func header(_ type: some RawRepresentable<UInt32>, _ size: Int) -> UInt32 {
+    let length = UInt32(size + MemoryLayout<nlattr>.size)
+    let type = type.rawValue
+    return UInt32(1).littleEndian == 1 ? type << 16 | length : length << 16 | type
+}
+
+/// The preshared key of 32 bytes at `offset` of the current attribute. The kernel says with zeros that there is none.
+@inline(__always)
+private func presharedKey(_ attributes: inout Attributes, at offset: Int = 0) -> PresharedKey {
+    guard offset &+ 32 <= attributes.count else {
+        attributes.reject()
+        return .none
+    }
     var bits: UInt64 = 0
-    for word in 0..<4 { bits |= attributes.load(at: word &* 8, as: UInt64.self) }
-    return bits == 0
+    for word in 0..<4 { bits |= attributes.load(at: offset &+ word &* 8, as: UInt64.self) }
+    return bits == 0 ? .none : .tag(SecretBytes.tag(of: attributes.payload, at: offset))
+}
+
+/// The struct __kernel_timespec at `offset` of the current attribute; zero means never.
+@inline(__always)
+private func handshake(_ attributes: inout Attributes, at offset: Int = 0) -> UnixTime? {
+    let seconds = attributes.load(at: offset, as: Int64.self)
+    let nanoseconds = attributes.load(at: offset &+ 8, as: Int64.self)
+    if seconds | nanoseconds == 0 { return nil }
+    return UnixTime(seconds: seconds, nanoseconds: Int32(truncatingIfNeeded: nanoseconds))
 }
 
 /// The current attribute as a struct sockaddr_in or sockaddr_in6.

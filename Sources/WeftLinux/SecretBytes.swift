@@ -5,9 +5,9 @@ import WeftKeys
 import WeftModel
 
 enum SecretBytes {
-    /// The tag of a preshared key as it lies in the buffer.
-    static func tag(of bytes: RawSpan) -> SecretTag {
-        SecretTagger.tag(bytes.octets)
+    /// The tag of a preshared key as it lies in the buffer, 32 bytes from `offset` on.
+    static func tag(of bytes: RawSpan, at offset: Int) -> SecretTag {
+        SecretTagger.tag(bytes.octets.extracting(offset..<offset + 32))
     }
 
     /// The tag of a private key, clamped first: that is the form in which every device keeps it, whatever it was given.

@@ -92,12 +92,13 @@ extension Attributes {
         }
     }
 
-    /// The current attribute as a public key.
+    /// The 32 bytes at `offset` of the current attribute as a public key.
     @inline(__always)
-    mutating func publicKey() -> PublicKey {
+    mutating func publicKey(at offset: Int = 0) -> PublicKey {
         PublicKey(
-            bigEndianWords: UInt64(bigEndian: load(at: 0, as: UInt64.self)),
-            UInt64(bigEndian: load(at: 8, as: UInt64.self)), UInt64(bigEndian: load(at: 16, as: UInt64.self)),
-            UInt64(bigEndian: load(at: 24, as: UInt64.self)))
+            bigEndianWords: UInt64(bigEndian: load(at: offset, as: UInt64.self)),
+            UInt64(bigEndian: load(at: offset &+ 8, as: UInt64.self)),
+            UInt64(bigEndian: load(at: offset &+ 16, as: UInt64.self)),
+            UInt64(bigEndian: load(at: offset &+ 24, as: UInt64.self)))
     }
 }
