@@ -173,6 +173,20 @@ extension PrefixList: Hashable {
         return true
     }
 
+    /// Whether two peers have the same allowed IPs, compared where they lie: a copy of a list counts references.
+    @inlinable @inline(__always)
+    static func agree(_ left: Span<Peer>, at leftIndex: Int, _ right: Span<Peer>, at rightIndex: Int) -> Bool {
+        let count = left[leftIndex].allowedIPs.storage.count
+        if count != right[rightIndex].allowedIPs.storage.count { return false }
+        let start = left[leftIndex].allowedIPs.storage.startIndex
+        let rightStart = right[rightIndex].allowedIPs.storage.startIndex
+        for offset in 0..<count {
+            let prefix = left[leftIndex].allowedIPs.storage[start &+ offset]
+            if prefix != right[rightIndex].allowedIPs.storage[rightStart &+ offset] { return false }
+        }
+        return true
+    }
+
     @inlinable
     public func hash(into hasher: inout Hasher) {
         for prefix in self { hasher.combine(prefix) }

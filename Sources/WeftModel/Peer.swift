@@ -52,9 +52,8 @@ public struct Peer: ConfiguredObject, Hashable {
 
     @inlinable
     public func isSatisfied(by live: Peer) -> Bool {
-        Self.agree(
-            (persistentKeepalive, live.persistentKeepalive), (presharedKey, live.presharedKey),
-            (allowedIPs, live.allowedIPs))
+        Self.agree((persistentKeepalive, live.persistentKeepalive), (presharedKey, live.presharedKey))
+            && allowedIPs == live.allowedIPs
     }
 
     @inlinable
@@ -63,16 +62,14 @@ public struct Peer: ConfiguredObject, Hashable {
     ) -> Bool {
         agree(
             (desired[index].persistentKeepalive, live[liveIndex].persistentKeepalive),
-            (desired[index].presharedKey, live[liveIndex].presharedKey),
-            (desired[index].allowedIPs, live[liveIndex].allowedIPs))
+            (desired[index].presharedKey, live[liveIndex].presharedKey))
+            && PrefixList.agree(desired, at: index, live, at: liveIndex)
     }
 
-    /// What "same configuration" means for a peer: each pair is what is wanted and what is live.
+    /// What "same configuration" means for a peer, besides its allowed IPs: each pair is what is wanted and what is live.
     @inlinable @inline(__always)
-    static func agree(
-        _ keepalive: (UInt16, UInt16), _ secret: (PresharedKey, PresharedKey), _ prefixes: (PrefixList, PrefixList)
-    ) -> Bool {
-        keepalive.0 == keepalive.1 && (secret.0 == secret.1 || secret.0 == .external) && prefixes.0 == prefixes.1
+    static func agree(_ keepalive: (UInt16, UInt16), _ secret: (PresharedKey, PresharedKey)) -> Bool {
+        keepalive.0 == keepalive.1 && (secret.0 == secret.1 || secret.0 == .external)
     }
 }
 

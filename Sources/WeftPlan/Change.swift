@@ -16,6 +16,8 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
     package var added: [Object] = []
     package var changed: [Change] = []
     package var removed: [Object] = []
+    /// How many places, from the first on, have objects of the same key on both sides.
+    @usableFromInline package internal(set) var inStep = 0
 
     package var isEmpty: Bool { added.isEmpty && changed.isEmpty && removed.isEmpty }
 
@@ -27,21 +29,20 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
         // Spans lend elements where arrays copy them, and a copy of a peer counts references.
         let desired = desired.span
         let live = live.span
-        var desiredIndex = 0
-        var liveIndex = 0
-        while desiredIndex < desired.count, liveIndex < live.count {
-            if desired[desiredIndex].key != live[liveIndex].key { break }
-            if !Object.isSatisfied(desired, at: desiredIndex, by: live, at: liveIndex) {
-                changed.append(Change(live: live[liveIndex], desired: desired[desiredIndex]))
+        let shorter = min(desired.count, live.count)
+        var place = 0
+        while place < shorter, desired[place].key == live[place].key {
+            if !Object.isSatisfied(desired, at: place, by: live, at: place) {
+                changed.append(Change(live: live[place], desired: desired[place]))
             }
-            desiredIndex += 1
-            liveIndex += 1
+            place += 1
         }
-        if desiredIndex == desired.count, liveIndex == live.count { return }
+        inStep = place
+        if place == desired.count, place == live.count { return }
         var rest: [Object.Key: Int] = [:]
-        rest.reserveCapacity(live.count - liveIndex)
-        for index in liveIndex..<live.count { rest[live[index].key] = index }
-        for index in desiredIndex..<desired.count {
+        rest.reserveCapacity(live.count - place)
+        for index in place..<live.count { rest[live[index].key] = index }
+        for index in place..<desired.count {
             guard let found = rest.removeValue(forKey: desired[index].key) else {
                 added.append(desired[index])
                 continue

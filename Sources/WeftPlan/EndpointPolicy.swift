@@ -34,32 +34,41 @@ package struct EndpointPolicy: Sendable {
         return memory.isLiteral && memory.address == endpoint
     }
 
+    /// What is to be done about the endpoints of peers that stay.
+    struct Decisions {
+        var toSet: [(peer: Peer, endpoint: SocketAddress)] = []
+        /// What is live as the topology has it, although nothing is sent for it: remembered, so that a later change of
+        /// the topology can be told from a peer that roamed.
+        var toRemember: [PublicKey: AppliedEndpoint] = [:]
+    }
+
     /// An endpoint is set where the topology's text differs from what was last applied, where a name has another
     /// address and the session is stale, and, without memory, where the session is stale. One that is already there
     /// is left alone, and one taken out of the topology is no change.
-    func endpointsToSet(
-        desired: [Peer], live: [Peer], statistics: [PeerStatistics]
-    ) -> [(peer: Peer, endpoint: SocketAddress)] {
-        var result: [(peer: Peer, endpoint: SocketAddress)] = []
+    ///
+    /// - Parameter inStep: at how many places, from the first on, both have the same peer.
+    func decide(desired: [Peer], live: [Peer], inStep: Int, statistics: [PeerStatistics]) -> Decisions {
+        var result = Decisions()
         var liveIndices: [PublicKey: Int]?
         // Spans lend elements where arrays copy them, and a copy of a peer counts references.
         let desired = desired.span
         let live = live.span
         for position in desired.indices {
             guard let endpoint = desired[position].endpoint else { continue }
-            let key = desired[position].publicKey
-            let index: Int
-            if position < live.count, live[position].publicKey == key {
-                index = position
-            } else {
+            var index = position
+            if position >= inStep {
                 if liveIndices == nil {
                     liveIndices = [:]
-                    for index in live.indices { liveIndices?[live[index].publicKey] = index }
+                    for index in inStep..<live.count { liveIndices?[live[index].publicKey] = index }
                 }
-                guard let found = liveIndices?[key] else { continue }
+                guard let found = liveIndices?[desired[position].publicKey] else { continue }
                 index = found
             }
-            if live[index].endpoint == endpoint { continue }
+            let key = desired[position].publicKey
+            if live[index].endpoint == endpoint {
+                if !isRemembered(key, endpoint) { result.toRemember[key] = applied(key, endpoint) }
+                continue
+            }
             if let memory = remembered[key] {
                 if isWrittenAlike(memory, key, endpoint) {
                     if memory.address == endpoint || !isStale(statistics[index]) { continue }
@@ -67,7 +76,7 @@ package struct EndpointPolicy: Sendable {
             } else if !isStale(statistics[index]) {
                 continue
             }
-            result.append((live[index], endpoint))
+            result.toSet.append((live[index], endpoint))
         }
         return result
     }

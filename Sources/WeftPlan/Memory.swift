@@ -4,17 +4,20 @@ package import WeftModel
 
 /// The endpoint last applied for a peer.
 package struct AppliedEndpoint: Hashable, Sendable {
-    /// As the topology has it: `fra.example.net:51820`, `192.0.2.1:51820`.
-    package let written: String
+    /// As the topology has it, where that is a name: `fra.example.net:51820`. Nil where it is the address itself: then a
+    /// pass over ten thousand peers makes no text, and counts no references to any.
+    package let name: String?
     package let address: SocketAddress
-    /// Whether `written` is the address itself. Known once, so that a pass over ten thousand peers makes no text.
-    package let isLiteral: Bool
 
     package init(written: String, address: SocketAddress) {
-        self.written = written
+        name = written == address.description ? nil : written
         self.address = address
-        isLiteral = written == address.description
     }
+
+    /// As the topology has it: `fra.example.net:51820`, `192.0.2.1:51820`.
+    package var written: String { name ?? address.description }
+    /// Whether `written` is the address itself.
+    package var isLiteral: Bool { name == nil }
 }
 
 /// What is remembered of one mesh, in one network namespace. Losing it loses no safety.

@@ -67,21 +67,23 @@ package enum PeerOperation: Hashable, Sendable {
 
 /// Orders peers' operations: additions and changes first, removals last, so that a prefix is always at one peer.
 ///
-/// - Parameters:
-///   - endpoints: decides, per peer that stays, whether its endpoint is to be set.
+/// - Parameter endpoints: decides, per peer that stays, whether its endpoint is to be set.
+/// - Returns: the operations, and the endpoints to be remembered although nothing is sent for them.
 func planPeers(
     desired: [Peer], live: [Peer], statistics: [PeerStatistics], endpoints: EndpointPolicy
-) -> [PlannedOperation] {
+) -> (operations: [PlannedOperation], toRemember: [PublicKey: AppliedEndpoint]) {
     let diff = CollectionDiff(desired: desired, live: live)
+    let decisions = endpoints.decide(desired: desired, live: live, inStep: diff.inStep, statistics: statistics)
     var changes = changedPeers(diff)
-    addEndpoints(to: &changes, desired: desired, live: live, statistics: statistics, policy: endpoints)
-    if diff.isEmpty, changes.isEmpty { return [] }
+    addEndpoints(decisions.toSet, to: &changes)
+    if diff.isEmpty, changes.isEmpty { return ([], decisions.toRemember) }
 
     // Who takes which prefix: a prefix that a peer loses to another one is moved, not removed.
     var takers: [IPPrefix: PublicKey] = [:]
     for peer in diff.added { for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey } }
     for change in changes { for prefix in change.added { takers[prefix] = change.publicKey } }
 
+    var owners = Owners(desired)
     var operations = diff.added.map { PlannedOperation(.peer(.add($0))) }
     for var change in changes {
         change.moved = change.removed.compactMap { prefix in
@@ -89,11 +91,11 @@ func planPeers(
         }
         change.removed.removeAll { takers[$0] != nil }
         if change.isEmpty, change.moved.isEmpty { continue }
-        let (effect, scope) = sessionEffect(of: change, cutOff: cutOff(by: change, desired: desired))
+        let (effect, scope) = sessionEffect(of: change, cutOff: owners.cutOff(by: change))
         operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
     }
     operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
-    return operations
+    return (operations, decisions.toRemember)
 }
 
 private func changedPeers(_ diff: CollectionDiff<Peer>) -> [PeerChange] {
@@ -111,10 +113,7 @@ private func changedPeers(_ diff: CollectionDiff<Peer>) -> [PeerChange] {
     }
 }
 
-private func addEndpoints(
-    to changes: inout [PeerChange], desired: [Peer], live: [Peer], statistics: [PeerStatistics], policy: EndpointPolicy
-) {
-    let wanted = policy.endpointsToSet(desired: desired, live: live, statistics: statistics)
+private func addEndpoints(_ wanted: [(peer: Peer, endpoint: SocketAddress)], to changes: inout [PeerChange]) {
     if wanted.isEmpty { return }
     var indices: [PublicKey: Int] = [:]
     for (index, change) in changes.enumerated() { indices[change.publicKey] = index }
@@ -129,18 +128,30 @@ private func addEndpoints(
     }
 }
 
-/// Of the allowed IPs that a change removes, those that lead elsewhere or nowhere afterwards: not those inside a prefix
-/// that the same peer keeps or gets, because that one is there before they go.
-private func cutOff(by change: PeerChange, desired: [Peer]) -> [IPPrefix] {
-    if change.removed.isEmpty { return [] }
-    var owners: [IPPrefix: PublicKey] = [:]
-    for peer in desired { for prefix in peer.allowedIPs { owners[prefix] = peer.publicKey } }
-    return change.removed.filter { prefix in
-        // The longest prefix around it decides.
-        for length in stride(from: Int(prefix.length) - 1, through: 0, by: -1) {
-            if let owner = owners[IPPrefix(prefix.address, length: length)] { return owner != change.publicKey }
+/// Who has which prefix in the end, known once it is first asked for: most plans remove nothing.
+private struct Owners {
+    private let peers: [Peer]
+    private var byPrefix: [IPPrefix: PublicKey]?
+
+    init(_ peers: [Peer]) { self.peers = peers }
+
+    /// Of the allowed IPs that a change removes, those that lead elsewhere or nowhere afterwards: not those inside a
+    /// prefix that the same peer keeps or gets, because that one is there before they go.
+    mutating func cutOff(by change: PeerChange) -> [IPPrefix] {
+        if change.removed.isEmpty { return [] }
+        if byPrefix == nil {
+            var owners: [IPPrefix: PublicKey] = [:]
+            owners.reserveCapacity(peers.count * 2)
+            for peer in peers { for prefix in peer.allowedIPs { owners[prefix] = peer.publicKey } }
+            byPrefix = owners
         }
-        return true
+        return change.removed.filter { prefix in
+            // The longest prefix around it decides.
+            for length in stride(from: Int(prefix.length) - 1, through: 0, by: -1) {
+                if let owner = byPrefix?[IPPrefix(prefix.address, length: length)] { return owner != change.publicKey }
+            }
+            return true
+        }
     }
 }
 

@@ -96,39 +96,13 @@ extension Plan {
         if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
             operations.append(device)
         }
-        operations += links.resize + addresses.add + peers + links.raise + sysctls.claim
+        operations += links.resize + addresses.add + peers.operations + links.raise + sysctls.claim
         operations += routes.make.filter { operation in
             guard !blockedKeys.isEmpty, case .route(let route) = operation.operation else { return true }
             return !blockedKeys.contains(route.route.key)
         }
         operations += rules.add + [resolver].compactMap(\.self)
         operations += rules.remove + routes.remove + addresses.remove + sysctls.release
-        rememberEndpoints(of: wanted.peers, live: live.peers, policy: policy)
-    }
-
-    /// What is live as the topology has it is remembered, so that a later change of the topology can be told from a
-    /// peer that roamed.
-    private mutating func rememberEndpoints(
-        of desired: [Peer], live: [Peer], policy: EndpointPolicy
-    ) {
-        var liveEndpoints: [PublicKey: SocketAddress]?
-        let desired = desired.span
-        let live = live.span
-        for index in desired.indices {
-            guard let endpoint = desired[index].endpoint else { continue }
-            let key = desired[index].publicKey
-            if policy.isRemembered(key, endpoint) { continue }
-            let there: SocketAddress?
-            if index < live.count, live[index].publicKey == key {
-                there = live[index].endpoint
-            } else {
-                if liveEndpoints == nil {
-                    liveEndpoints = [:]
-                    for index in live.indices { liveEndpoints?[live[index].publicKey] = live[index].endpoint }
-                }
-                there = liveEndpoints?[key]
-            }
-            if there == endpoint { endpointsToRemember[key] = policy.applied(key, endpoint) }
-        }
+        endpointsToRemember = peers.toRemember
     }
 }
