@@ -142,20 +142,18 @@ struct Bench {
         let before = work.desired(interface, arena)
         let after = work.desired(interface, arena, changed: changed)
         let memory = memory(of: before)
-        var whole: [Double] = []
-        var sending: [Double] = []
+        var series: [String: [Double]] = [:]
         for _ in 0..<runs {
             _ = apply(try plan(before))
             let begun = now()
             let changes = try plan(after, memory)
-            let planned = now()
-            _ = apply(changes)
-            let ended = now()
-            whole.append(ended - begun)
-            sending.append(ended - planned)
+            series["weft.change.plan", default: []].append(now() - begun)
+            let times = apply(changes)
+            series["weft.change", default: []].append(now() - begun)
+            series["weft.change.peers", default: []].append(times[.peer] ?? 0)
+            series["weft.change.routes", default: []].append(times[.route] ?? 0)
         }
-        report("weft.change.send", sending)
-        report("weft.change", whole)
+        for (name, times) in series.sorted(by: { $0.key < $1.key }) { report(name, times) }
     }
 }
 
