@@ -78,6 +78,15 @@ import WeftModel
         #expect(made.base64 + "\n" == run(["wg", "pubkey"], input: key).output)
     }
 
+    /// Whatever the language's runtime, or a caller, has put there for a crash.
+    @Test func aCrashRunsNothing() async {
+        await #expect(processExitsWith: .signal(SIGSEGV)) {
+            for crash in [SIGQUIT, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP] { signal(crash) { _ in exit(3) } }
+            _ = ProcessHardening.apply()
+            raise(SIGSEGV)
+        }
+    }
+
     @Test func hardeningTurnsDumpsOff() async {
         await #expect(processExitsWith: .success) {
             precondition(dumpable() == 1)
