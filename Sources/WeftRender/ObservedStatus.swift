@@ -13,7 +13,7 @@ extension StatusDocument {
     package init(_ observation: Observation, of mesh: MeshIdentity, desired: DesiredState?, now: UnixTime? = nil) {
         self.init(
             mesh: mesh, live: observation.state, deviceKind: observation.deviceKind,
-            statistics: observation.statistics,
+            statistics: observation.statistics, counts: observation.counts,
             foreign: observation.foreign.map { .init(kind: $0.kind, description: $0.description) },
             desired: desired, now: now ?? observation.time)
     }

@@ -16,6 +16,8 @@ package struct PlanDocument: Codable, Hashable, Sendable {
     package var operations: [Operation]
     /// What is not Weft's, and stands in the way of something.
     package var obstacles: [Obstacle]
+    /// What is not Weft's, and works against the mesh without standing in the way of any operation.
+    package var hindrances: [ForeignObject]
     /// What is not Weft's, and left alone.
     package var foreign: [ForeignObject]
     /// What compiling the topology warned of.
@@ -26,7 +28,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
     package struct Operation: Codable, Hashable, Sendable {
         /// `add`, `change`, `remove`.
         package var action: String
-        /// `link`, `device`, `address`, `peer`, `route`, `sysctl`.
+        /// `link`, `device`, `address`, `peer`, `route`, `rule`, `firewall`, `resolver`, `sysctl`.
         package var kind: String
         /// What tells this object from others of its kind.
         package var object: Object
@@ -58,6 +60,10 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var metric: UInt32?
         /// Sysctl, below /proc/sys.
         package var path: String?
+        /// Policy rule: `IPv4` or `IPv6`.
+        package var family: String?
+        /// Policy rule.
+        package var priority: UInt32?
     }
 
     /// Attributes of an object: those that matter to the operation are set.
@@ -82,6 +88,14 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         // Route.
         package var target: String?
         package var source: String?
+        // Policy rule: as ip-rule(8) prints it, without its priority.
+        package var rule: String?
+        // Firewall: the chains, sets and counters that the operation touches, and of live sets the elements that go or
+        // come.
+        package var firewall: FirewallDocument?
+        // Name resolution.
+        package var servers: [String]?
+        package var domains: [String]?
         // Sysctl.
         package var value: String?
         package var claimed: Bool?
@@ -106,7 +120,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
 
     /// Something of another owner.
     package struct ForeignObject: Codable, Hashable, Sendable {
-        /// `interface`, `address`, `route`.
+        /// `interface`, `address`, `route`, `rule`, `chain`, `manager`.
         package var kind: String
         /// As `ip` would print it.
         package var description: String
@@ -119,7 +133,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var kind: String
         package var description: String
         package var remedy: String
-        /// `link` or `route`: what cannot be made.
+        /// `link`, `route` or `rule`: what cannot be made.
         package var blocks: String
         /// The route that cannot be made; absent where the link cannot.
         package var route: Object?

@@ -25,9 +25,13 @@ extension PlanDocument {
         blocked = plan.isStuck
         operations = plan.operations.map { Operation($0, interface: plan.mesh.interface, labels: labels) }
         obstacles = plan.obstacles.compactMap { Obstacle($0) }
-        foreign = plan.foreign.filter { $0.relation == .leftAlone }.map {
-            ForeignObject(kind: $0.kind, description: $0.description, remedy: $0.remedy)
+        func described(_ relation: WeftPlan.ForeignObject.Relation) -> [ForeignObject] {
+            plan.foreign.filter { $0.relation == relation }.map {
+                ForeignObject(kind: $0.kind, description: $0.description, remedy: $0.remedy)
+            }
         }
+        foreign = described(.leftAlone)
+        hindrances = described(.hinders)
         self.warnings = DiagnosticReport(warnings, in: files).diagnostics
         let counts = PlanSummary(plan)
         summary = Summary(
@@ -72,9 +76,9 @@ extension PlanDocument.Operation {
             }
         case .peer(let peer): describe(peer, labels)
         case .route(let route): describe(route)
-        case .rule(let rule): object.name = rule.rule.phrase
-        case .firewall(let firewall): object.name = firewall.table
-        case .resolver(let resolver): object.name = resolver.phrase
+        case .rule(let rule): describe(rule)
+        case .firewall(let firewall): describe(firewall)
+        case .resolver(let resolver): describe(resolver)
         case .sysctl(let sysctl): describe(sysctl)
         }
     }
@@ -168,6 +172,52 @@ extension PlanDocument.Operation {
                 before?.altered = true
                 after?.altered = false
             }
+        }
+    }
+
+    private mutating func describe(_ operation: PolicyRuleOperation) {
+        let rule = operation.rule
+        object.family = rule.key.family == .v4 ? "IPv4" : "IPv6"
+        object.priority = rule.key.priority
+        switch operation {
+        case .add: after = .init(rule: rule.action)
+        case .remove: before = .init(rule: rule.action)
+        }
+    }
+
+    private mutating func describe(_ operation: FirewallOperation) {
+        object.name = operation.table
+        switch operation {
+        case .create(let firewall, _): after = .init(firewall: FirewallDocument(firewall))
+        case .remove(let firewall, _): before = .init(firewall: FirewallDocument(firewall))
+        case .rebuild(let old, let new, _):
+            before = .init(firewall: FirewallDocument(old))
+            after = .init(firewall: FirewallDocument(new))
+        case .change(let change, _):
+            before = .init(
+                firewall: FirewallDocument(
+                    chains: change.changedChains.map(\.old) + change.removedChains,
+                    sets: change.changedSets.map { .init($0.old, elements: $0.removed) }
+                        + change.removedSets.map { .init($0) },
+                    counters: change.removedCounters))
+            after = .init(
+                firewall: FirewallDocument(
+                    chains: change.addedChains + change.changedChains.map(\.new),
+                    sets: change.addedSets.map { .init($0) }
+                        + change.changedSets.map { .init($0.new, elements: $0.added) },
+                    counters: change.addedCounters))
+        }
+    }
+
+    private mutating func describe(_ operation: ResolverOperation) {
+        switch operation {
+        case .set(let new, let old):
+            object.name = new.interface
+            before = old.map { .init(servers: $0.servers.map(\.description), domains: $0.domains) }
+            after = .init(servers: new.servers.map(\.description), domains: new.domains)
+        case .clear(let old):
+            object.name = old.interface
+            before = .init(servers: old.servers.map(\.description), domains: old.domains)
         }
     }
 

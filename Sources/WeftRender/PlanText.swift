@@ -39,6 +39,8 @@ package struct PlanText {
         addressSection(&page)
         peerSection(&page)
         routeSection(&page)
+        tunnelSections(&page)
+        firewallSection(&page)
         sysctlSection(&page)
         foreignSections(&page)
         for warning in warnings {
@@ -131,6 +133,14 @@ package struct PlanText {
         if !obstacles.isEmpty {
             page.section("in the way, and not weft's")
             for object in obstacles {
+                page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
+                if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
+            }
+        }
+        let hindrances = plan.hindrances
+        if !hindrances.isEmpty {
+            page.section("not weft's, and against it")
+            for object in hindrances {
                 page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
                 if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
             }

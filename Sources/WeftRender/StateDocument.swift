@@ -38,6 +38,11 @@ package struct StateDocument: Codable, Hashable, Sendable {
     /// By name.
     package var peers: [Peer]
     package var routes: [Route]
+    package var rules: [PolicyRule]
+    /// Absent where the host needs none.
+    package var firewall: FirewallDocument?
+    /// Absent where the link has no name servers of its own.
+    package var resolver: Resolver?
     package var sysctls: [Sysctl]
     /// Of `link.mtu`, `device.privateKey`, `device.listenPort`, `peers.endpoint`, `peers.presharedKey`, `sysctls`: what
     /// the host adds, and is not known here.
@@ -89,6 +94,21 @@ package struct StateDocument: Codable, Hashable, Sendable {
         package var source: String?
     }
 
+    /// A rule of the routing policy.
+    package struct PolicyRule: Codable, Hashable, Sendable {
+        /// `IPv4` or `IPv6`.
+        package var family: String
+        package var priority: UInt32
+        /// As ip-rule(8) prints it.
+        package var rule: String
+    }
+
+    /// Name servers and search domains.
+    package struct Resolver: Codable, Hashable, Sendable {
+        package var servers: [String]
+        package var domains: [String]
+    }
+
     /// A kernel setting.
     package struct Sysctl: Codable, Hashable, Sendable {
         /// Below /proc/sys: `net/ipv4/ip_forward`.
@@ -117,6 +137,11 @@ extension StateDocument {
         peers = state.peers.map { Peer($0, labels: labels, decisions: decisions) }
         peers.sort { PeerOrder(name: $0.name, key: $0.publicKey) < PeerOrder(name: $1.name, key: $1.publicKey) }
         routes = state.routes.map { Route($0) }
+        rules = state.rules.map {
+            PolicyRule(family: $0.key.family == .v4 ? "IPv4" : "IPv6", priority: $0.key.priority, rule: $0.action)
+        }
+        firewall = state.firewall.map { FirewallDocument($0) }
+        resolver = state.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
         sysctls = state.sysctls.map { Sysctl(path: $0.path, value: $0.value) }
         decidedOnHost = []
         if link != nil, decisions.mtu { decidedOnHost.append("link.mtu") }

@@ -33,6 +33,18 @@ package struct StateText {
             page.section("routes")
             for route in document.routes { line(phrase(route), &page) }
         }
+        if !document.rules.isEmpty {
+            page.section("policy rules")
+            for rule in document.rules { line("\(rule.priority): \(rule.rule) (\(rule.family))", &page) }
+        }
+        if let resolver = document.resolver {
+            page.section("name resolution")
+            field("servers", resolver.servers.joined(separator: ", "), &page)
+            if !resolver.domains.isEmpty {
+                field("domains", resolver.domains.map(\.visible).joined(separator: ", "), &page)
+            }
+        }
+        firewall(&page)
         if !document.sysctls.isEmpty {
             page.section("sysctls of the host")
             for sysctl in document.sysctls { line("\(sysctlName(sysctl.path)) = \(sysctl.value.visible)", &page) }
@@ -43,6 +55,20 @@ package struct StateText {
             }
         }
         return page.text
+    }
+
+    private func firewall(_ page: inout Page) {
+        guard let firewall = document.firewall else { return }
+        page.section("firewall: table inet weft-\(document.interface.visible)")
+        for chain in firewall.chains {
+            line("chain \(chain.name.visible)" + (chain.base.map { "  \($0)" } ?? ""), &page)
+            for rule in chain.rules { line("  \(rule)", &page) }
+        }
+        for set in firewall.sets {
+            line("\(set.type.hasSuffix(": counter") ? "map" : "set") \(set.name.visible)  \(set.type)", &page)
+            for text in wrapped(set.elements, width: options.width - 6) { line("  \(text)", &page) }
+        }
+        for counter in firewall.counters { line("counter \(counter.name.visible)  \(counter.comment.visible)", &page) }
     }
 
     private func interface(_ page: inout Page) {

@@ -36,6 +36,7 @@ package struct StatusText {
             table(&page)
         }
         missing(&page)
+        counters(&page)
         foreign(&page)
         page.blank()
         page.plain(conclusion)
@@ -114,6 +115,21 @@ package struct StatusText {
             page.plain("  \(peer.name.map { $0.visible + "  " } ?? "")\(String(peer.publicKey.prefix(8)))…")
         }
         if document.missing.count > limit { page.plain("  and \((document.missing.count - limit).grouped) more") }
+    }
+
+    private func counters(_ page: inout Page) {
+        if document.counters.isEmpty { return }
+        page.blank()
+        var table = Table(columns: ["ACCESS RULE", "PACKETS", "BYTES"], alignedRight: [1, 2], options: options)
+        let limit = options.full ? document.counters.count : 20
+        for counter in document.counters.prefix(limit) {
+            let title = counter.comment.isEmpty ? counter.name : counter.comment
+            table.add([title.visible, counter.packets.grouped, byteText(counter.bytes)], paints: [:])
+        }
+        table.write(to: &page)
+        if document.counters.count > limit {
+            page.plain("  and \((document.counters.count - limit).grouped) more (--full lists them)")
+        }
     }
 
     private func foreign(_ page: inout Page) {

@@ -13,6 +13,7 @@ extension StatusDocument {
     /// - Parameters:
     ///   - live: what is there and the mesh's own; without a link, the interface is absent.
     ///   - statistics: of `live.peers`, index by index.
+    ///   - counts: of the mesh's named counters.
     ///   - desired: what the topology wants; nil where it could not be read. Names are unknown then.
     ///   - now: the time at which `live` was read.
     package init(
@@ -20,6 +21,7 @@ extension StatusDocument {
         live: HostState,
         deviceKind: DeviceKind?,
         statistics: [PeerStatistics],
+        counts: [FirewallCount] = [],
         foreign: [ForeignObject] = [],
         desired: DesiredState?,
         now: UnixTime
@@ -38,6 +40,8 @@ extension StatusDocument {
         fwMark = live.device?.fwMark ?? 0
         mtu = live.link?.mtu
         addresses = live.addresses.map(\.key).sorted().map { "\($0.address)/\($0.length)" }
+        counters = counts.map { Counter(name: $0.name, comment: $0.comment, packets: $0.packets, bytes: $0.bytes) }
+        counters.sort { $0.name < $1.name }
         self.foreign = foreign
         summary = Summary()
 

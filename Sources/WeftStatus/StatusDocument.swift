@@ -30,6 +30,8 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var peers: [Peer]
     /// Peers that the topology has and the interface has not.
     package var missing: [MissingPeer]
+    /// What the mesh's named counters have counted: each access rule's, and what was refused. By name.
+    package var counters: [Counter]
     /// What is on the interface, or in its place, and is not Weft's.
     package var foreign: [ForeignObject]
     package var summary: Summary
@@ -92,6 +94,22 @@ package struct StatusDocument: Codable, Hashable, Sendable {
         package init(name: String?, publicKey: String) {
             self.name = name
             self.publicKey = publicKey
+        }
+    }
+
+    /// What a named counter of the mesh's firewall has counted.
+    package struct Counter: Codable, Hashable, Sendable {
+        package var name: String
+        /// What it counts; may be empty.
+        package var comment: String
+        package var packets: UInt64
+        package var bytes: UInt64
+
+        package init(name: String, comment: String, packets: UInt64, bytes: UInt64) {
+            self.name = name
+            self.comment = comment
+            self.packets = packets
+            self.bytes = bytes
         }
     }
 

@@ -56,7 +56,7 @@ import WeftPlan
         let outcomes = [Outcome](repeating: .done, count: plan.operations.count)
         #expect(
             text(plan).conclusion(outcomes: outcomes, remaining: Samples.plan([])) == """
-                Applied: 9 added, 13 changed, 5 removed.
+                Applied: 8 added, 14 changed, 5 removed.
                 wg0 is as the topology wants it.
 
                 """)
@@ -68,7 +68,7 @@ import WeftPlan
         let remaining = Samples.plan(Array(plan.operations.suffix(1)))
         #expect(
             text(plan).conclusion(outcomes: outcomes, remaining: remaining) == """
-                Applied: 9 added, 13 changed, 5 removed.
+                Applied: 8 added, 14 changed, 5 removed.
                 wg0 is not as the topology wants it although every operation succeeded: 0 to add, 1 to change, 0 to \
                 remove. Another program may be changing it; `weft plan` shows what differs.
 

@@ -81,17 +81,97 @@ extension Samples {
         return .replace(old: old, new: new, interface: "wg0")
     }
 
+    private static func bytes(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
+
+    private static func name(_ text: String) -> [UInt8] {
+        Array(text.utf8) + [UInt8](repeating: 0, count: 16 - text.utf8.count)
+    }
+
+    private static func flows(_ count: UInt32) -> FirewallSet {
+        let elements = (0..<count).map { index in
+            var key = FirewallKey()
+            key.append(IPAddress(v4: 0x0A50_0001 + index))
+            key.append(address("192.168.3.0"))
+            key.append(transport: 6)
+            key.append(port: 22)
+            var last = FirewallKey()
+            last.append(IPAddress(v4: 0x0A50_0001 + index))
+            last.append(address("192.168.3.255"))
+            last.append(transport: 6)
+            last.append(port: 25)
+            return FirewallSet.Element(key, last, counter: "access-0badcafe")
+        }
+        return FirewallSet("ports4", [.address4, .address4, .transport, .port], hasCounters: true, elements: elements)
+    }
+
+    private static var masquerade: FirewallChain {
+        FirewallChain(
+            "postrouting", base: .init(.nat, .postrouting, priority: 100),
+            rules: [
+                FirewallRule([
+                    .meta(.outputInterface), .compare(.notEqual, name("wg0")), .meta(.family), .compare(.equal, [2]),
+                    .payload(.network, offset: 12, length: 4), .lookup(set: "sources4"), .counter, .masquerade,
+                ])
+            ])
+    }
+
+    private static var access: FirewallChain {
+        FirewallChain(
+            "access",
+            rules: [
+                FirewallRule(
+                    [
+                        .conntrack(.direction), .compare(.equal, [0]), .meta(.family), .compare(.equal, [2]),
+                        .payload(.network, offset: 12, length: 4), .payload(.network, offset: 16, length: 4, into: 1),
+                        .meta(.transport, into: 2), .payload(.transport, offset: 2, length: 2, into: 3),
+                        .countByMap(set: "ports4"), .verdict(.accept),
+                    ], comment: "permitted flows"),
+                FirewallRule([.countBy("access-refused"), .reject(.prohibited)]),
+            ])
+    }
+
+    private static func input(_ port: UInt8) -> FirewallChain {
+        FirewallChain(
+            "input", base: .init(.filter, .input, priority: 0),
+            rules: [
+                FirewallRule([
+                    .meta(.transport), .compare(.equal, [17]), .payload(.transport, offset: 2, length: 2),
+                    .compare(.equal, [0xCA, port]), .verdict(.accept),
+                ]),
+                FirewallRule([.meta(.inputInterface), .compare(.equal, name("wg0")), .verdict(.jump("access"))]),
+            ])
+    }
+
+    static var oldFirewall: Firewall {
+        let killSwitch = FirewallChain(
+            "output", base: .init(.filter, .output, priority: 0, dropsByDefault: true),
+            rules: [
+                FirewallRule([
+                    .meta(.mark), .compare(.notEqual, bytes(0xCA6C)), .addressType(.destination),
+                    .compare(.notEqual, bytes(2)), .unknown("limit"), .counter, .reject(.prohibited),
+                ])
+            ])
+        return Firewall(
+            chains: [input(0x6C), killSwitch, masquerade], sets: [flows(3)],
+            counters: [FirewallCounter("access-0badcafe", comment: "ops → fra: tcp/22")],
+            strangers: ["flowtable fast"])
+    }
+
+    static var newFirewall: Firewall {
+        Firewall(
+            chains: [access, input(0x6D), masquerade], sets: [flows(20)],
+            counters: [
+                FirewallCounter("access-0badcafe", comment: "ops → fra: tcp/22"), FirewallCounter("access-refused"),
+            ])
+    }
+
     private static var tunnelOperations: [PlannedOperation] {
         let suppress = PolicyRule(.v4, priority: 10_000, .lookupMainWithoutDefault)
         let tunnel = PolicyRule(.v4, priority: 10_001, .lookupUnlessMarked(mark: 0x7712_3456, table: 0x7712_3456))
-        let firewall = Firewall(chains: [
-            FirewallChain(
-                "postrouting", base: .init(.nat, .postrouting, priority: 100),
-                rules: [FirewallRule([.meta(.outputInterface), .counter, .masquerade], comment: "masquerade")])
-        ])
         let setting = ResolverSetting(interface: "wg0", servers: [address("10.80.0.1")], domains: ["corp.internal"])
         return [
-            PlannedOperation(.firewall(.create(firewall, table: "weft-wg0"))),
+            PlannedOperation(
+                .firewall(.change(FirewallChange(desired: newFirewall, live: oldFirewall), table: "weft-wg0"))),
             PlannedOperation(.rule(.add(suppress))),
             PlannedOperation(.rule(.remove(tunnel)), effect: .outage, scope: "connections by the default route"),
             PlannedOperation(.resolver(.set(setting, old: nil))),

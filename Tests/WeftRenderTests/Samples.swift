@@ -65,7 +65,14 @@ enum Samples {
                 peer(3, ["10.80.1.7"], keepalive: 25),
                 peer(4, ["10.80.1.8"], endpoint: "192.0.2.44"),
             ],
-            sysctls: [Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv4/conf/eth0.7/forwarding", "1")])
+            rules: [
+                PolicyRule(.v4, priority: 10_000, .lookupMainWithoutDefault),
+                PolicyRule(.v4, priority: 10_001, .lookupUnlessMarked(mark: 0x7712_3456, table: 0x7712_3456)),
+            ],
+            sysctls: [Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv4/conf/eth0.7/forwarding", "1")],
+            firewall: newFirewall,
+            resolver: ResolverSetting(
+                interface: "wg0", servers: [address("10.80.0.1"), address("fd80::1")], domains: ["corp.internal"]))
         state.peers.sort { $0.key < $1.key }
         state.routes =
             state.peers.flatMap(\.allowedIPs).map {

@@ -20,7 +20,9 @@ import WeftStatus
 
     @Test func plans() throws {
         var down = Samples.plan([
-            PlannedOperation(.link(.remove(interface: "wg0")), effect: .outage)
+            PlannedOperation(
+                .firewall(.rebuild(old: Samples.oldFirewall, new: Samples.newFirewall, table: "weft-wg0"))),
+            PlannedOperation(.link(.remove(interface: "wg0")), effect: .outage),
         ])
         down.foreign = []
         try hold(

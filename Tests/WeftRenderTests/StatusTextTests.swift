@@ -21,7 +21,7 @@ extension Samples {
             key(2): (83, 1_288_490_188, 3_565_158), key(3): (nil, 0, 148), key(5): (150, 1023, 1024),
             key(6): (3 * 86_400 + 4 * 3600, 5_000_000_000_000, 999_999), key(7): (7500, 17, 0),
         ]
-        return Observation(
+        var observation = Observation(
             state: live, deviceKind: .kernel,
             statistics: live.peers.map { peer in
                 let (age, received, sent) = ages[peer.publicKey] ?? (nil, 0, 0)
@@ -30,6 +30,11 @@ extension Samples {
                     sentBytes: sent)
             },
             foreign: [ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0 proto static")], time: now)
+        observation.counts = [
+            FirewallCount(name: "access-0badcafe", comment: "ops → fra: tcp/22", packets: 12_345, bytes: 9_876_543),
+            FirewallCount(name: "access-refused", comment: "refused by access rules", packets: 3, bytes: 180),
+        ]
+        return observation
     }
 
     static var desiredWithCarl: DesiredState {
