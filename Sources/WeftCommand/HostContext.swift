@@ -38,7 +38,7 @@ struct HostContext {
             presharedTags = tags
         }
         var facts = try machine.lookUp(
-            names: loaded.topology.endpointNames(dialledFrom: node, at: now), excluding: draft.desired.interface)
+            names: loaded.topology.endpointNames(dialledFrom: node, at: now), for: draft.desired)
         facts.privateKey = own.tag
         try machine.refuseAnotherInterface(draft.desired.identity)
         facts.presharedKeys = presharedTags

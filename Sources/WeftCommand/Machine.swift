@@ -87,15 +87,26 @@ struct Machine {
     ///
     /// - Parameters:
     ///   - names: host names to resolve.
-    ///   - interface: the mesh's own, which does not count.
-    func lookUp(names: [String], excluding interface: String) throws -> HostFacts {
+    ///   - draft: what is wanted as far as it hangs on no fact: its own interface does not count, and the paths to its
+    ///     endpoints are looked up as its own packets will go.
+    func lookUp(names: [String], for draft: DesiredState) throws -> HostFacts {
         let answers = WeftLinux.lookUp(names: names)
-        let own = Set(try ownMeshes().map(\.interface) + [interface])
-        return HostFacts(
+        let own = Set(try ownMeshes().map(\.interface) + [draft.interface])
+        let features = try HostFeatures(transports: transports)
+        var endpoints = Set(draft.state.peers.compactMap { $0.endpoint?.address })
+        endpoints.formUnion(answers.addresses.values.compactMap(\.first))
+        var facts = HostFacts(
             resolvedNames: answers.addresses,
+            linkMTU: try PathMTU(transports: transports).linkMTU(
+                to: endpoints, mark: draft.state.device?.fwMark ?? 0, excluding: draft.interface,
+                hasIPv6: draft.state.addresses.contains { $0.address.family == .v6 }),
             connectedNetworks: connectedNetworks { own.contains($0) },
             acceptingRouterAdvertisements: interfacesAcceptingRouterAdvertisements { own.contains($0) },
             didResolve: true)
+        facts.interfaces = try features.interfaces()
+        facts.families = try features.families()
+        facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
+        return facts
     }
 
     // MARK: Memory

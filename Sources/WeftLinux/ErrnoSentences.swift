@@ -121,7 +121,11 @@ private func specificSentence(for errno: Int32, _ kind: Request.Kind) -> (Datapl
     case (.readSysctl, ENOENT), (.writeSysctl, ENOENT):
         (.unsupported, "this kernel has no such setting")
     case (.writeSysctl, EROFS), (.writeSysctl, EACCES):
-        (.notPermitted, "/proc/sys is read-only here: run outside the container, or let its manager set this")
+        (
+            .notPermitted,
+            "/proc/sys is read-only here: set this where the container is started (docker run --sysctl NAME=VALUE), or run "
+                + "weft outside of it"
+        )
     case (.writeSysctl, EINVAL):
         (.invalid, "the kernel does not take this value")
     case (.readSysctl, let errno) where errno != EPERM, (.writeSysctl, let errno) where errno != EPERM:

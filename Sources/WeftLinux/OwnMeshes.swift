@@ -20,30 +20,12 @@ package func ownMeshes(
 
 /// As above, over a channel that is open.
 func ownMeshes(_ channel: Channel) throws(DataplaneError) -> [MeshIdentity] {
-    var reading = MeshReading()
-    do throws(NetlinkError) {
-        try channel.dump(UInt16(RTM_GETLINK), into: &reading) { $0.putLinkHeader() }
-    } catch {
-        throw DataplaneError(error, Request(.readLink, "read links"))
-    }
-    return reading.meshes.sorted { $0.interface < $1.interface }
-}
-
-/// Takes a dump of links.
-private struct MeshReading: MessageConsumer {
-    var meshes: [MeshIdentity] = []
-
-    mutating func reset() { meshes = [] }
-
-    mutating func take(_ message: Message) -> Bool {
-        var reading = LinkReading()
-        guard reading.take(message) else { return false }
-        let prefix = Link.alias(mesh: "")
-        if let link = reading.link, let alias = link.alias, alias.hasPrefix(prefix),
+    let prefix = Link.alias(mesh: "")
+    return try readLinks(channel).compactMap { link in
+        guard let alias = link.alias, alias.hasPrefix(prefix),
             link.kind == LiveLink.kernelKind || link.kind == LiveLink.userspaceKind
-        {
-            meshes.append(MeshIdentity(mesh: String(alias.dropFirst(prefix.count)), interface: link.name))
-        }
-        return true
+        else { return nil }
+        return MeshIdentity(mesh: String(alias.dropFirst(prefix.count)), interface: link.name)
     }
+    .sorted { $0.interface < $1.interface }
 }

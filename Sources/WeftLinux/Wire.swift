@@ -56,7 +56,8 @@ extension Encoder {
 
     /// The header of RTM_*ROUTE (struct rtmsg). The table goes into an attribute as well, for numbers over 255.
     mutating func putRouteHeader(
-        family: UInt8, length: UInt8 = 0, table: UInt32 = 0, proto: UInt8 = 0, scope: UInt8 = 0, type: UInt8 = 0
+        family: UInt8, length: UInt8 = 0, table: UInt32 = 0, proto: UInt8 = 0, scope: UInt8 = 0, type: UInt8 = 0,
+        flags: UInt32 = 0
     ) {
         put(family)
         put(length)
@@ -66,7 +67,7 @@ extension Encoder {
         put(proto)
         put(scope)
         put(type)
-        put(UInt32(0))
+        put(flags)
         if table != 0 { attribute(UInt16(RTA_TABLE), table) }
     }
 
