@@ -33,10 +33,20 @@ struct Machine {
         secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws -> HookedDataplane<KernelDataplane> {
         let parts = KernelDataplane.Parts(
-            userspace: UserspacePrograms(state, secrets: secrets, environment: Self.environment()),
+            userspace: userspace(secrets),
             sysctls: StateSysctls(state), secrets: secrets)
         return HookedDataplane(
             base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
+    }
+
+    private func userspace(_ secrets: @escaping () throws(DataplaneError) -> SecretArena) -> UserspacePrograms {
+        UserspacePrograms(state, secrets: secrets, environment: Self.environment())
+    }
+
+    /// What a mesh needs of this machine.
+    var support: [Support] {
+        let programs = userspace { () throws(DataplaneError) in throw DataplaneError(.key, "no key is needed") }
+        return [wireGuardSupport(programs, transports: transports)]
     }
 
     /// What a user-space device's program is looked up with.

@@ -47,10 +47,19 @@ package struct UserspacePrograms: UserspaceDevices {
         return processes.find(token).contains { processes.holds(interface, $0) }
     }
 
+    /// The program that would be started, with all that it needs there.
+    package func implementation() throws(DataplaneError) -> String {
+        try chooseProgram("look for a program in the kernel's place")
+    }
+
+    private func chooseProgram(_ operation: String) throws(DataplaneError) -> String {
+        try requireTun(operation)
+        return try findImplementation(operation)
+    }
+
     package mutating func start(interface: String) throws(DataplaneError) {
         let operation = "start a program for \(interface)"
-        try requireTun(operation)
-        let program = try findImplementation(operation)
+        let program = try chooseProgram(operation)
         if let token = try state.programToken(of: interface), !processes.find(token).isEmpty {
             // An earlier run was ended between starting it and going on.
             try waitForAnswer(interface, token, of: nil, operation)

@@ -7,7 +7,7 @@
 #   topology_drop HOST             takes the node out
 #   topology_file NAME             standard input becomes a file of the topology
 #   public_key HOST                the host's public key
-#   weft HOST COMMAND…             runs weft on a host; plan, apply, status and down get the topology by themselves
+#   weft HOST COMMAND…             runs weft on a host; plan, apply, status, doctor and down get the topology by themselves
 #   converges HOST                 apply succeeds, and a plan after it has nothing to do
 #   unchanged HOST WHAT            plan has nothing to do
 #   handshake HOST PEER [IF]       seconds since 1970 of the last handshake with a peer host; 0: never
@@ -66,7 +66,7 @@ weft() {
     local host=$1 command=$2
     shift 2
     case $command in
-    plan | apply | status | down | show | check)
+    plan | apply | status | doctor | down | show | check)
         local extra=()
         case $command in apply | down) extra=(--yes) ;; esac
         enter "$host" "$WEFT" "$command" "${extra[@]}" "$@" "$topology"

@@ -57,6 +57,37 @@ import WeftStatus
             ], against: "WeftRender/WeftRender.docc/check.schema.json")
     }
 
+    @Test func findings() throws {
+        try hold(
+            [try JSON.text(Self.findings), try JSON.text(DoctorDocument())],
+            against: "WeftRender/WeftRender.docc/doctor.schema.json")
+    }
+
+    private static var findings: DoctorDocument {
+        DoctorDocument(
+            node: "fra", mesh: "corp", interface: "wg0",
+            findings: [
+                .init("device", .ok, "wg0 is up: the kernel's WireGuard"),
+                .init("handshake", .error, "no handshake with bob yet", remedy: "look at its firewall"),
+                .init("path", .unknown, "no echo request could be sent"),
+            ])
+    }
+
+    @Test func findingsAsText() {
+        #expect(
+            DoctorText(Self.findings).text == """
+                fra in mesh corp, interface wg0
+                  ok       wg0 is up: the kernel's WireGuard
+                  error    no handshake with bob yet
+                           → look at its firewall
+                  unknown  no echo request could be sent
+
+                1 error. 1 thing could not be looked at.
+
+                """)
+        #expect(DoctorText(DoctorDocument()).text == "Nothing is wrong.\n")
+    }
+
     @Test func problemsAreFound() throws {
         var schema = try Schema("WeftRender/WeftRender.docc/plan.schema.json")
         let good = try JSON.text(DocumentTests.plan)
@@ -76,7 +107,9 @@ import WeftStatus
 
     /// A page that explains a format names every field of it.
     @Test(arguments: [
-        ("WeftRender/WeftRender.docc/", "plan", "PlanFormat"), ("WeftRender/WeftRender.docc/", "state", "StateFormat"),
+        ("WeftRender/WeftRender.docc/", "plan", "PlanFormat"),
+        ("WeftRender/WeftRender.docc/", "doctor", "DoctorFormat"),
+        ("WeftRender/WeftRender.docc/", "state", "StateFormat"),
         ("WeftRender/WeftRender.docc/", "check", "CheckFormat"),
         ("WeftStatus/WeftStatus.docc/", "status", "StatusFormat"),
     ])

@@ -1,0 +1,181 @@
+// weft doctor: everything that could keep the mesh from working here, each with what to do about it.
+
+internal import ArgumentParser
+internal import WeftDiagnostics
+internal import WeftKeys
+internal import WeftLinux
+internal import WeftModel
+internal import WeftPlan
+internal import WeftReconcile
+internal import WeftRender
+internal import WeftStatus
+internal import WeftTopology
+
+struct DoctorCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "doctor",
+        abstract: "Look for what keeps the mesh from working on this host. Changes nothing.",
+        discussion: """
+            Looks at the topology, the key, the clock, the device, what is applied, other programs' firewalls and network \
+            managers, handshakes, and whether packets of full size get through. Exit status: 0, or 1 where something is \
+            an error.
+            """)
+
+    @OptionGroup var source: TopologyArgument
+    @OptionGroup var host: HostOptions
+    @OptionGroup var output: OutputOptions
+    @Flag(help: "Send no packets: leave out the probes of paths to peers.")
+    var offline = false
+
+    private typealias Finding = DoctorDocument.Finding
+
+    func run() throws {
+        try reportingFailures {
+            ProcessHardening.apply()
+            var document = DoctorDocument()
+            try examine(&document)
+            switch output.format {
+            case .json: Terminal.standard.write(try encodeJSON(document))
+            case .text:
+                Terminal.standard.write(DoctorText(document, options: output.text()).text, terminator: "")
+            }
+            if document.hasErrors { throw ExitCode.failure }
+        }
+    }
+
+    private func examine(_ document: inout DoctorDocument) throws {
+        let machine = try Machine(stateDirectory: host.stateDir)
+        document.findings.append(clock(machine))
+        for support in machine.support {
+            switch support.result {
+            case .success(let message): document.findings.append(Finding(support.check, .ok, message))
+            case .failure(let error): document.findings.append(Finding(support.check, .error, error.description))
+            }
+        }
+        let context: HostContext
+        do {
+            context = try HostContext(topology: source.topology, options: host, machine: machine)
+        } catch let failure as Failure {
+            document.findings.append(Finding("topology", .error, failure.message, remedy: failure.remedy))
+            return
+        } catch let error as DataplaneError {
+            document.findings.append(Finding("host", .error, error.description))
+            return
+        }
+        document.node = context.desired.node
+        document.mesh = context.mesh.mesh
+        document.interface = context.mesh.interface
+        document.findings.append(
+            Finding("topology", .ok, "the topology is sound, and this host is \(context.desired.node) in it"))
+        document.findings += context.warnings.map { warning in
+            Finding("topology", .warning, warning.message, remedy: warning.notes.first?.message ?? "")
+        }
+        document.findings += context.compilation.unsupported.map {
+            Finding("topology", .error, $0.message, remedy: $0.notes.first?.message ?? "")
+        }
+        let memory = try machine.memory(of: context.mesh)
+        var reconciler = Reconciler(
+            try machine.dataplane(secrets: { () throws(DataplaneError) in
+                throw DataplaneError(.key, "an examination needs no key")
+            }))
+        do throws(DataplaneError) {
+            let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
+            let examination = Examination(plan: plan, observation: observation, desired: context.desired)
+            document.findings += examination.findings
+            if !offline { document.findings += PathExamination(context.desired, observation).findings }
+        } catch {
+            document.findings.append(Finding("host", .error, error.description))
+        }
+    }
+
+    /// A clock that stands years off makes every handshake look new or dead, and `expires` meaningless. WireGuard's own
+    /// handshakes carry the time too: a clock that went back is refused by peers until it has caught up.
+    private func clock(_ machine: Machine) -> Finding {
+        let now = machine.now()
+        guard now.seconds >= Self.earliest else {
+            return Finding(
+                "clock", .error,
+                "the clock says \(now), which cannot be: peers refuse handshakes that are older than "
+                    + "the last one", remedy: "set it, and let a time service keep it: `timedatectl set-ntp true`")
+        }
+        return Finding("clock", .ok, "the clock says \(now)")
+    }
+
+    /// 2026-01-01T00:00:00Z: no host with this program has an earlier time.
+    private static let earliest: Int64 = 1_767_225_600
+}
+
+/// What only packets can tell: whether peers answer, and to which size.
+struct PathExamination {
+    typealias Finding = DoctorDocument.Finding
+
+    private let desired: DesiredState
+    private let observation: Observation
+    /// How many peers are asked. More would take minutes, and show the same.
+    private static let limit = 16
+
+    init(_ desired: DesiredState, _ observation: Observation) {
+        self.desired = desired
+        self.observation = observation
+    }
+
+    var findings: [Finding] {
+        guard let link = observation.state.link, link.isUp else { return [] }
+        var findings: [Finding] = []
+        var well = 0
+        for (peer, statistics) in zip(observation.state.peers, observation.statistics).prefix(Self.limit * 4) {
+            let age = statistics.lastHandshake.map { max(0, observation.time.seconds(since: $0)) }
+            guard PeerState(handshakeAge: age) == .up, well + findings.count < Self.limit,
+                let target = peer.allowedIPs.first(where: { $0.length == $0.family.bitWidth }),
+                let source = observation.state.addresses.first(where: { $0.address.family == target.family })
+            else { continue }
+            let name = desired.peerNames[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
+            let probe = EchoProbe(interface: link.name, source: source.address)
+            if let finding = examine(name, target.address, probe, mtu: Int(link.mtu)) {
+                findings.append(finding)
+            } else {
+                well += 1
+            }
+        }
+        if well > 0 {
+            findings.insert(
+                Finding(
+                    "path", .ok, "\(well == 1 ? "1 peer answers" : "\(well) peers answer") packets of \(link.mtu) bytes"
+                ),
+                at: 0)
+        }
+        return findings
+    }
+
+    /// Nil where packets of full size come back.
+    private func examine(_ name: String, _ address: IPAddress, _ probe: EchoProbe, mtu: Int) -> Finding? {
+        func answer(_ size: Int) -> EchoProbe.Answer {
+            let first = probe.send(to: address, size: size, patience: .milliseconds(800))
+            return first == .silence ? probe.send(to: address, size: size, patience: .milliseconds(800)) : first
+        }
+        switch answer(mtu) {
+        case .echoed: return nil
+        case .refused(let number):
+            return Finding(
+                "path", .unknown, "no echo request to \(name) (\(address)) could be sent: error \(number)",
+                remedy: number == 1 ? "run `weft doctor` as root" : "")
+        case .silence: break
+        }
+        guard answer(EchoProbe.smallest(address.family) + 56) == .echoed else {
+            return Finding(
+                "path", .warning, "\(name) has a session, and does not answer echo requests at \(address)",
+                remedy: "its firewall or the access rules may refuse them; otherwise look there: `weft doctor`")
+        }
+        var low = EchoProbe.smallest(address.family) + 56
+        var high = mtu
+        while high - low > 8 {
+            let middle = (low + high) / 2
+            if answer(middle) == .echoed { low = middle } else { high = middle }
+        }
+        return Finding(
+            "path", .error, "packets to \(name) get lost when they are longer than \(low) bytes, and the MTU is \(mtu)",
+            remedy:
+                "set `mtu: \(low / 4 * 4)` for this node in the topology, or mend the path: something on it drops what "
+                + "tells of the limit")
+    }
+}
