@@ -1,0 +1,82 @@
+# Traffic on the hosts of a bed, and what is seen of it. To be sourced by scenarios, after `mesh`.
+#
+#   answers HOST PORT…             from now on the host answers on these ports, over TCP and UDP, in both families
+#   ask HOST tcp|udp ADDRESS PORT  asks once, within two seconds: prints the address that the other side was asked from.
+#                                  Fails with what the asker was told, or `nothing` where it was told nothing.
+#   begin_capture HOST INTERFACE FILTER…  records packets that match (a filter of tcpdump's), from when it returns
+#   end_capture                    ends the last capture and prints what it saw, one packet a line, in $captured too
+#   begin_stream NAME HOST tcp|udp ADDRESS PORT  twenty questions a second, until end_stream (see `talk`)
+#   begin_push NAME HOST ADDRESS PORT  one question over UDP, and twenty datagrams a second back, until end_stream
+#   stream_grows NAME [SECONDS]    does more come back within the time (2)?
+#   end_stream NAME                ends it; for begin_stream prints `sent N answered M`
+
+_traffic_talk=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/talk
+declare -A _traffic_streams=()
+
+answers() {
+    local log=$_mesh_folder/answers-$1
+    launch "$1" /usr/bin/python3 "$_traffic_talk" answer "${@:2}" >"$log" 2>&1
+    disown $!
+    _traffic_until 10 grep -q ready "$log" || _mesh_fail "nobody answers on $1: $(<"$log")"
+}
+
+_traffic_until() { # SECONDS COMMAND…
+    local deadline=$(($(date +%s%N) + $1 * 1000000000))
+    shift
+    until "$@" 2>/dev/null; do
+        [ "$(date +%s%N)" -lt "$deadline" ] || return 1
+        sleep 0.05
+    done
+}
+
+ask() {
+    local answer
+    # Bash speaks both protocols, and starts faster than anything else; its `read` loses what a datagram has after a byte.
+    answer=$(enter "$1" timeout 2 bash -c 'exec 3<>"/dev/$1/$2/$3" && echo hello >&3 && head -n 1 <&3' \
+        ask "$2" "$3" "$4" 2>&1) && [ -n "$answer" ] && { echo "${answer% hello}"; return; }
+    case $answer in
+    "") echo nothing ;;
+    *) sed -E 's/^.*: //; q' <<<"$answer" ;;
+    esac
+    return 1
+}
+
+begin_capture() {
+    local host=$1 interface=$2
+    shift 2
+    _traffic_capture=$(mktemp "$_mesh_folder/capture-XXXXXX")
+    launch "$host" tcpdump -Z root --immediate-mode -l -n -tt -i "$interface" "$*" >"$_traffic_capture" 2>"$_traffic_capture.log"
+    _traffic_tcpdump=$!
+    _traffic_until 10 grep -q '^listening' "$_traffic_capture.log" ||
+        _mesh_fail "no capture on $host: $(<"$_traffic_capture.log")"
+}
+
+end_capture() {
+    # What has just gone by is on its way into the file.
+    sleep 0.3
+    kill -INT "$_traffic_tcpdump"
+    wait "$_traffic_tcpdump"
+    captured=$(cut -d' ' -f2- "$_traffic_capture")
+    echo "$captured"
+}
+
+begin_stream() { _traffic_stream "$1" "$2" stream "${@:3}"; }
+begin_push() { _traffic_stream "$1" "$2" push "${@:3}"; }
+
+_traffic_stream() { # NAME HOST COMMAND…
+    launch "$2" /usr/bin/python3 "$_traffic_talk" "${@:3}" >"$_mesh_folder/stream-$1" 2>&1
+    _traffic_streams[$1]=$!
+}
+
+stream_grows() {
+    local size
+    size=$(stat -c %s "$_mesh_folder/stream-$1")
+    _traffic_until "${2:-2}" _traffic_grew "$1" "$size"
+}
+_traffic_grew() { [ "$(stat -c %s "$_mesh_folder/stream-$1")" -gt "$2" ]; }
+
+end_stream() {
+    kill "${_traffic_streams[$1]}" 2>/dev/null
+    wait "${_traffic_streams[$1]}" 2>/dev/null
+    tail -n 1 "$_mesh_folder/stream-$1"
+}
