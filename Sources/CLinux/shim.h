@@ -3,6 +3,7 @@
 #ifndef WEFT_CLINUX_SHIM_H
 #define WEFT_CLINUX_SHIM_H
 
+#include <netinet/in.h> // before <linux/netfilter.h>, which leaves out what glibc has declared by then
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <linux/fib_rules.h>
@@ -11,6 +12,10 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/memfd.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
@@ -18,6 +23,9 @@
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
+
+// A constant in older headers, in newer ones a macro that names another, which Swift does not see.
+static const __u32 weft_nft_bitwise_bool = NFT_BITWISE_BOOL;
 
 // glibc declares these with _GNU_SOURCE only, which a module cannot define after the fact.
 // (<spawn.h> would bring <net/if.h>, which hides the kernel's own flags of links: hence the void pointers.)

@@ -6,7 +6,7 @@ import Glibc
 /// One conversation with the kernel at a time. Not for several threads.
 package final class Channel {
     let transport: any Transport
-    private let port: UInt32
+    let port: UInt32
     /// What answers are received into. Dumps come in pieces of up to 32 KiB.
     let buffer = Buffer(capacity: 64 << 10)
     /// The longest datagram since the buffer was last erased.
@@ -108,7 +108,7 @@ package final class Channel {
         var refused: [Int: NetlinkError] = [:]
         var remainder: NetlinkError?
         do throws(NetlinkError) {
-            try transmit()
+            try transmit(encoder)
             while true {
                 let ended = try receive { (message) throws(NetlinkError) in
                     let index = message.sequence &- base
@@ -141,11 +141,19 @@ package final class Channel {
         encoder.end()
         encoder.address(messageAt: 0, sequence: sequence, port: port, adding: 0)
         defer { encoder.clear() }
-        try transmit()
+        try transmit(encoder)
         return sequence
     }
 
-    private func transmit() throws(NetlinkError) {
+    /// Takes `count` sequence numbers more.
+    ///
+    /// - Returns: the last of them.
+    func nextSequence(_ count: Int) -> UInt32 {
+        sequence &+= UInt32(truncatingIfNeeded: count)
+        return sequence
+    }
+
+    func transmit(_ encoder: borrowing Encoder) throws(NetlinkError) {
         let transport = self.transport
         try encoder.withMessages { (bytes) throws(NetlinkError) in
             do throws(Errno) {

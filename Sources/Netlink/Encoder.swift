@@ -82,6 +82,25 @@ package struct Encoder: ~Copyable {
         buffer.store(port, at: start + 12)
     }
 
+    /// Numbers all messages from `sequence`, and asks for the acknowledgement of the last but one.
+    ///
+    /// - Returns: how many there are.
+    mutating func address(from sequence: UInt32, port: UInt32) -> Int {
+        var (start, previous, messages) = (0, 0, 0)
+        while start + MemoryLayout<nlmsghdr>.size <= count {
+            let length = Int(buffer.bytes(count).uncheckedLoad(at: start, as: UInt32.self))
+            address(messageAt: start, sequence: sequence &+ UInt32(messages), port: port, adding: 0)
+            messages += 1
+            let next = start + (length + 3) & ~3
+            if next >= count {
+                let number = sequence &+ UInt32(max(messages - 2, 0))
+                address(messageAt: previous, sequence: number, port: port, adding: UInt16(NLM_F_ACK))
+            }
+            (previous, start) = (start, next)
+        }
+        return messages
+    }
+
     // MARK: Fields and attributes
 
     /// Writes an integer in host order.

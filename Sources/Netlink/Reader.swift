@@ -116,6 +116,9 @@ public struct Attributes: ~Escapable {
         return true
     }
 
+    /// Where the current attribute's payload begins, from the start of the span.
+    @inlinable @inline(__always) public var offset: Int { start }
+
     /// In bytes, of the current attribute.
     @inlinable @inline(__always) public var count: Int { end &- start }
 

@@ -14,13 +14,16 @@ package final class Socket: Transport {
     /// What the kernel may queue for us. 500 refused messages with their texts are more than the default 208 KiB.
     private static let queue: Int32 = 8 << 20
 
+    /// How large one datagram to the kernel may be: a whole ruleset is one. A limit only; nothing is set aside for it.
+    private static func longest(_ bus: Bus) -> Int32 { bus == .netfilter ? 256 << 20 : queue }
+
     /// Opens, binds to a port of the kernel's choice, and asks for extended errors and strict checking of requests.
     package init(_ bus: Bus) throws(Errno) {
         descriptor = Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), bus.number)
         guard descriptor >= 0 else { throw .current }
         do throws(Errno) {
             port = try Self.bind(descriptor)
-            Self.configure(descriptor)
+            Self.configure(descriptor, bus)
         } catch {
             Glibc.close(descriptor)
             throw error
@@ -45,14 +48,15 @@ package final class Socket: Transport {
         return address.nl_pid
     }
 
-    private static func configure(_ descriptor: Int32) {
+    private static func configure(_ descriptor: Int32, _ bus: Bus) {
         // Each is a help, not a need: without privileges the FORCE pair fails, and kernels before 4.20 check less.
         for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK] {
             set(descriptor, SOL_NETLINK, option, Int32(1))
         }
-        for (forced, plain) in [(SO_SNDBUFFORCE, SO_SNDBUF), (SO_RCVBUFFORCE, SO_RCVBUF)]
-        where !set(descriptor, SOL_SOCKET, forced, queue) {
-            set(descriptor, SOL_SOCKET, plain, queue)
+        let room = longest(bus)
+        for (forced, plain, size) in [(SO_SNDBUFFORCE, SO_SNDBUF, room), (SO_RCVBUFFORCE, SO_RCVBUF, queue)]
+        where !set(descriptor, SOL_SOCKET, forced, size) {
+            set(descriptor, SOL_SOCKET, plain, size)
         }
         set(descriptor, SOL_SOCKET, SO_RCVTIMEO, timeval(tv_sec: patience, tv_usec: 0))
     }

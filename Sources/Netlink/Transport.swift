@@ -8,11 +8,14 @@ package enum Bus: Hashable, Sendable, CaseIterable {
     case route
     /// Generic netlink: WireGuard.
     case generic
+    /// nfnetlink: nf_tables.
+    case netfilter
 
     var number: Int32 {
         switch self {
         case .route: NETLINK_ROUTE
         case .generic: NETLINK_GENERIC
+        case .netfilter: NETLINK_NETFILTER
         }
     }
 }

@@ -15,6 +15,7 @@ struct Request {
         case readRules, addRule, removeRule
         case readDevice, setDevice, setPeers
         case readSysctl, writeSysctl
+        case readTable, writeTable, addTable, removeTable, changeTable, addChain, addTableRule, addSet, addCounter
     }
 
     let kind: Kind
@@ -70,7 +71,8 @@ private func sentence(for errno: Int32, _ kind: Request.Kind) -> (DataplaneError
 
 /// What an error number means for one request only.
 private func specificSentence(for errno: Int32, _ kind: Request.Kind) -> (DataplaneError.Code, String)? {
-    switch (kind, errno) {
+    if let sentence = firewallSentence(for: errno, kind) { return sentence }
+    return switch (kind, errno) {
     case (.openSocket, EAFNOSUPPORT), (.openSocket, EPROTONOSUPPORT):
         (.unsupported, "this kernel, or the sandbox around this process, offers no netlink sockets")
     case (.openSocket, EMFILE), (.openSocket, ENFILE):
@@ -130,6 +132,46 @@ private func specificSentence(for errno: Int32, _ kind: Request.Kind) -> (Datapl
         (.invalid, "the kernel does not take this value")
     case (.readSysctl, let errno) where errno != EPERM, (.writeSysctl, let errno) where errno != EPERM:
         (.file, "the setting could not be read or written; look at the mounts of /proc")
+    default:
+        nil
+    }
+}
+
+/// What an error number means for a request about a table of nf_tables.
+private func firewallSentence(for errno: Int32, _ kind: Request.Kind) -> (DataplaneError.Code, String)? {
+    switch (kind, errno) {
+    case (.writeTable, EINVAL), (.writeTable, EOPNOTSUPP), (.writeTable, EPROTONOSUPPORT), (.writeTable, EAFNOSUPPORT),
+        (.addTable, EOPNOTSUPP), (.addTable, EAFNOSUPPORT):
+        (
+            .unsupported,
+            "this kernel has no nf_tables: load the module `nf_tables`, or use a kernel with CONFIG_NF_TABLES and "
+                + "CONFIG_NF_TABLES_INET"
+        )
+    // Within a transaction; where the rights are missing, that is said of the whole.
+    case (.addTable, EPERM), (.removeTable, EPERM), (.changeTable, EPERM), (.addChain, EPERM), (.addTableRule, EPERM),
+        (.addSet, EPERM), (.addCounter, EPERM):
+        (.obstructed, "the table belongs to a program that runs (`flags owner`): end that")
+    case (.addTable, EEXIST):
+        (.inconsistent, "the table was made in the meantime; try again")
+    case (.addChain, ENOENT), (.addChain, EOPNOTSUPP):
+        (
+            .unsupported,
+            "this kernel lacks this type of chain: load the module `nft_chain_nat`, or use a kernel with CONFIG_NFT_NAT"
+        )
+    case (.addTableRule, ENOENT), (.addTableRule, EOPNOTSUPP):
+        (
+            .unsupported,
+            "this kernel lacks one of these expressions: load the modules `nft_ct`, `nft_fib_inet`, `nft_masq` and "
+                + "`nft_reject_inet`, or use a kernel that has them"
+        )
+    case (.addSet, ENOENT), (.addSet, EOPNOTSUPP):
+        (.unsupported, "this kernel lacks sets of ranges: it needs nf_tables of Linux 5.6 or later")
+    case (.addCounter, ENOENT), (.addCounter, EOPNOTSUPP):
+        (.unsupported, "this kernel lacks named counters: load the module `nft_counter`")
+    case (.changeTable, EBUSY):
+        (.inconsistent, "something that was added in the meantime uses this; try again")
+    case (.changeTable, EEXIST), (.changeTable, ENOTEMPTY):
+        (.inconsistent, "a range that was added in the meantime overlaps one of these; try again")
     default:
         nil
     }

@@ -37,6 +37,7 @@ package struct KernelDataplane: Dataplane {
     private var parts: Parts
     private let transports: TransportFactory
     private let route: Channel
+    private var tables: OwnTables
     /// Opened with the first device of the kernel's; a host without kernel WireGuard never needs it.
     private var generic: Channel?
     private var family: UInt16?
@@ -57,6 +58,7 @@ package struct KernelDataplane: Dataplane {
         route = try Self.open(.route, transports)
         // Now, because a socket keeps the namespace it was opened in.
         generic = try? Self.open(.generic, transports)
+        tables = OwnTables(Result { () throws(DataplaneError) in try Self.open(.netfilter, transports) })
     }
 
     private static func open(_ bus: Bus, _ transports: TransportFactory) throws(DataplaneError) -> Channel {
@@ -110,6 +112,9 @@ package struct KernelDataplane: Dataplane {
             try read(link, kind, of: mesh, into: &observation)
         }
         try readRules(of: mesh, interests, into: &observation)
+        let table = try tables.read(mesh.firewallTable)
+        observation.state.firewall = table.firewall
+        observation.counts = table.counts
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
@@ -192,7 +197,8 @@ package struct KernelDataplane: Dataplane {
             case .rule:
                 return PolicyRules(channel: route, mesh: mesh, wanted: wantedRules[mesh.interface] ?? [])
                     .perform(operations.compactMap { if case .rule(let operation) = $0 { operation } else { nil } })
-            case .firewall, .resolver:
+            case .firewall: return operations.map { performFirewall($0) }
+            case .resolver:
                 return operations.map { _ in
                     .failed(DataplaneError(.unsupported, "this version of weft cannot do that yet"))
                 }
@@ -231,6 +237,11 @@ package struct KernelDataplane: Dataplane {
     private mutating func performSysctl(_ operation: Operation, _ mesh: MeshIdentity) -> Outcome {
         guard case .sysctl(let operation) = operation else { return .skipped("another kind") }
         return sysctls.perform(operation, by: mesh.interface, &parts.sysctls)
+    }
+
+    private mutating func performFirewall(_ operation: Operation) -> Outcome {
+        guard case .firewall(let operation) = operation else { return .skipped("another kind") }
+        return tables.perform(operation)
     }
 
     private mutating func performLink(_ operation: Operation, _ mesh: MeshIdentity) -> Outcome {

@@ -4,12 +4,10 @@ import CLinux
 import Netlink
 import WeftModel
 
-/// Shorthands for attribute types, which the kernel's headers declare in four different ways.
+/// A shorthand for attribute types, which the kernel's headers declare as enumerations of many names.
 extension UInt16 {
-    init(_ type: rtattr_type_t) { self = UInt16(type.rawValue) }
-    init(_ type: wgdevice_attribute) { self = UInt16(type.rawValue) }
-    init(_ type: wgpeer_attribute) { self = UInt16(type.rawValue) }
-    init(_ type: wgallowedip_attribute) { self = UInt16(type.rawValue) }
+    @inline(__always)
+    init(_ type: some RawRepresentable<UInt32>) { self = UInt16(truncatingIfNeeded: type.rawValue) }
 }
 
 extension IPAddress.Family {

@@ -5,7 +5,7 @@ package enum FirewallExpression: Hashable, Sendable {
     /// A place for four bytes (NFT_REG32_00 + index); what is longer goes on into the next ones. 0…15.
     package typealias Register = UInt8
 
-    package enum Meta: String, Hashable, Sendable {
+    package enum Meta: String, Hashable, Sendable, CaseIterable {
         /// 16 bytes, the name padded with zeros.
         case inputInterface = "iifname", outputInterface = "oifname"
         /// One byte: 2 or 10.
@@ -16,7 +16,7 @@ package enum FirewallExpression: Hashable, Sendable {
         case mark
     }
 
-    package enum Conntrack: String, Hashable, Sendable {
+    package enum Conntrack: String, Hashable, Sendable, CaseIterable {
         /// Bits of what NF_CT_STATE_BIT gives, four bytes in host order.
         case state
         /// One byte: 0 original, 1 reply.

@@ -45,6 +45,8 @@ package struct MessageHeader: Hashable, Sendable {
         case .route: type & 3 != UInt16(RTM_GETLINK) & 3
         // Asking for a family's number is the one request that is neither a dump nor a change.
         case .generic: !isDump && type != UInt16(GENL_ID_CTRL)
+        // All that changes something stands between a begin and an end.
+        case .netfilter: type == UInt16(NFNL_MSG_BATCH_BEGIN)
         }
     }
 

@@ -8,6 +8,7 @@ package import Netlink
 package final class FaultyTransport: Transport {
     private let base: any Transport
     private let script: FaultScript
+    private let bus: Bus
     /// Of the datagram that was sent last.
     private var fault: Fault?
     private var signals = 0
@@ -18,8 +19,9 @@ package final class FaultyTransport: Transport {
     /// The last answer was spoilt: whoever waits for more waits in vain, here without the five seconds.
     private var isOver = false
 
-    package init(_ base: any Transport, _ script: FaultScript) {
+    package init(_ base: any Transport, _ script: FaultScript, _ bus: Bus = .route) {
         self.base = base
+        self.bus = bus
         self.script = script
     }
 
@@ -39,7 +41,9 @@ package final class FaultyTransport: Transport {
         }
         answers = []
         isOver = false
-        lastSequence = headers.last?.sequence ?? 0
+        // The end of a transaction is not answered.
+        let isTransaction = bus == .netfilter && headers.first?.isMutation(on: bus) ?? false
+        lastSequence = (isTransaction ? headers.dropLast().last : headers.last)?.sequence ?? 0
         fault = script.next(isDump: headers.first?.isDump ?? false)
         switch fault {
         case .send(let errno): throw Errno(errno)
@@ -49,7 +53,8 @@ package final class FaultyTransport: Transport {
         case .refuse(let errno):
             guard let first = headers.first else { return try base.send(bytes) }
             answers = [first.refusal(errno, to: port)]
-            if first.next < datagram.count {
+            // A transaction that is refused is refused as a whole.
+            if first.next < datagram.count, !isTransaction {
                 let rest = Array(datagram[first.next...])
                 try base.send(rest.span.bytes)
             }
