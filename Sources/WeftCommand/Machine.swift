@@ -34,7 +34,7 @@ struct Machine {
     ) throws -> HookedDataplane<KernelDataplane> {
         let parts = KernelDataplane.Parts(
             userspace: userspace(secrets),
-            sysctls: StateSysctls(state), secrets: secrets)
+            sysctls: StateSysctls(state), secrets: secrets, resolver: resolver)
         return HookedDataplane(
             base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
     }
@@ -49,7 +49,9 @@ struct Machine {
         return [wireGuardSupport(programs, transports: transports)]
     }
 
-    /// What a user-space device's program is looked up with.
+    private var resolver: ResolverPrograms { ResolverPrograms(state, environment: Self.environment()) }
+
+    /// What programs are looked up with.
     private static func environment() -> [String: String] {
         var values: [String: String] = [:]
         for name in ["PATH", "WG_QUICK_USERSPACE_IMPLEMENTATION"] {
@@ -116,6 +118,7 @@ struct Machine {
         facts.interfaces = try features.interfaces()
         facts.families = try features.families()
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
+        if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts
     }
 

@@ -17,18 +17,21 @@ package struct KernelDataplane: Dataplane {
         package var sysctls: any SysctlLedger
         /// The keys of this run. Called only when an operation needs a secret.
         package var secrets: () throws(DataplaneError) -> SecretArena
+        /// Tells the host's name resolution; nil where nothing does.
+        package var resolver: ResolverPrograms?
         /// Where /proc is; tests have their own.
         package var proc: String
         package var features: KernelFeatures
 
         package init(
             userspace: any UserspaceDevices, sysctls: any SysctlLedger,
-            secrets: @escaping () throws(DataplaneError) -> SecretArena, proc: String = "/proc",
-            features: KernelFeatures = .current
+            secrets: @escaping () throws(DataplaneError) -> SecretArena, resolver: ResolverPrograms? = nil,
+            proc: String = "/proc", features: KernelFeatures = .current
         ) {
             self.userspace = userspace
             self.sysctls = sysctls
             self.secrets = secrets
+            self.resolver = resolver
             self.proc = proc
             self.features = features
         }
@@ -115,6 +118,8 @@ package struct KernelDataplane: Dataplane {
         let table = try tables.read(mesh.firewallTable)
         observation.state.firewall = table.firewall
         observation.counts = table.counts
+        observation.state.resolver = try parts.resolver?.read(
+            mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
@@ -198,10 +203,7 @@ package struct KernelDataplane: Dataplane {
                 return PolicyRules(channel: route, mesh: mesh, wanted: wantedRules[mesh.interface] ?? [])
                     .perform(operations.compactMap { if case .rule(let operation) = $0 { operation } else { nil } })
             case .firewall: return operations.map { performFirewall($0) }
-            case .resolver:
-                return operations.map { _ in
-                    .failed(DataplaneError(.unsupported, "this version of weft cannot do that yet"))
-                }
+            case .resolver: return operations.map { performResolver($0) }
             case .address:
                 let link = try ownLink(of: mesh).link
                 return Addresses(channel: route, link: link, features: parts.features)
@@ -242,6 +244,12 @@ package struct KernelDataplane: Dataplane {
     private mutating func performFirewall(_ operation: Operation) -> Outcome {
         guard case .firewall(let operation) = operation else { return .skipped("another kind") }
         return tables.perform(operation)
+    }
+
+    private func performResolver(_ operation: Operation) -> Outcome {
+        guard case .resolver(let operation) = operation else { return .skipped("another kind") }
+        return parts.resolver?.perform(operation)
+            ?? .failed(DataplaneError(.unsupported, "there is no way to tell this host its name servers"))
     }
 
     private mutating func performLink(_ operation: Operation, _ mesh: MeshIdentity) -> Outcome {

@@ -15,17 +15,55 @@ final class StartedProgram {
         self.output = output
     }
 
-    /// Starts `path` in a session of its own, so that Ctrl-C meant for us does not end it: with `/dev/null` as its input,
-    /// `/` as its folder, no descriptor besides the standard ones, no signal blocked or ignored, and this environment.
+    /// Starts `path` in a session of its own, so that Ctrl-C meant for us does not end it: with `/` as its folder, no
+    /// descriptor besides the standard ones, no signal blocked or ignored, and this environment.
+    ///
+    /// - Parameter input: what it reads on its standard input; nil for `/dev/null`.
     static func start(
-        _ path: String, _ arguments: [String], environment: [String: String]
+        _ path: String, _ arguments: [String], environment: [String: String], input text: String? = nil
     ) throws(Errno) -> StartedProgram {
         // In memory and not a pipe: a program that goes to the background may keep it, and must not get SIGPIPE.
+        let output = try memoryFile()
+        let input = try memoryFile()
+        if let text {
+            try input.writeAll(Array(text.utf8))
+            guard lseek(input.rawValue, 0, SEEK_SET) == 0 else { throw Errno(errno) }
+        }
+        let process = try spawn(
+            path, arguments, environment, input: text == nil ? nil : input.rawValue, output: output.rawValue)
+        return StartedProgram(process: process, output: output)
+    }
+
+    private static func memoryFile() throws(Errno) -> FileDescriptor {
         let raw = unsafe memfd_create("weft-program", UInt32(MFD_CLOEXEC))
         guard raw >= 0 else { throw Errno(errno) }
-        let output = FileDescriptor(raw)
-        let process = try spawn(path, arguments, environment, output: raw)
-        return StartedProgram(process: process, output: output)
+        return FileDescriptor(raw)
+    }
+
+    /// Waits for its end, and ends it, with all that it has started, where that takes longer than `patience`.
+    ///
+    /// - Returns: its exit status, or 128 and the signal that ended it; nil where it was not in time.
+    func wait(_ patience: Duration) -> Int32? {
+        let deadline = ContinuousClock.now + patience
+        var pause: UInt32 = 500
+        while true {
+            if let status = exitStatus() { return status }
+            guard ContinuousClock.now < deadline else { break }
+            usleep(pause)
+            pause = min(pause * 2, 20_000)
+        }
+        // It leads a session, and with it a process group of its own.
+        kill(-process, SIGKILL)
+        var status: Int32 = 0
+        _ = retryingEINTR { unsafe waitpid(process, &status, 0) }
+        return nil
+    }
+
+    /// What it has written, at most 256 KiB.
+    func text() -> String {
+        var bytes = [UInt8](repeating: 0, count: 256 << 10)
+        let count = retryingEINTR { unsafe pread(output.rawValue, &bytes, bytes.count, 0) }
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
     }
 
     /// Nil while it runs; afterwards its exit status, or 128 and the signal that ended it, once.
@@ -53,12 +91,16 @@ final class StartedProgram {
     }
 
     private static func spawn(
-        _ path: String, _ arguments: [String], _ environment: [String: String], output: Int32
+        _ path: String, _ arguments: [String], _ environment: [String: String], input: Int32?, output: Int32
     ) throws(Errno) -> pid_t {
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        if let input {
+            unsafe posix_spawn_file_actions_adddup2(&actions, input, 0)
+        } else {
+            unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        }
         unsafe posix_spawn_file_actions_adddup2(&actions, output, 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, output, 2)
         unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)

@@ -75,6 +75,24 @@ package final class StateFolder {
         }
     }
 
+    /// Whom the name servers of an interface were told to since this boot, or were about to be, and under which name.
+    func resolver(of interface: String) throws(DataplaneError) -> (kind: ResolverKind, name: String)? {
+        guard let record = try current(read(InterfaceRecord.self, file(interface))).resolver,
+            let kind = ResolverKind(rawValue: record.kind)
+        else { return nil }
+        return (kind, record.name)
+    }
+
+    /// Writes down who is about to be told; nil once that is undone.
+    func store(resolver: (kind: ResolverKind, name: String)?, of interface: String) throws(DataplaneError) {
+        try update(InterfaceRecord.self, file(interface)) { record in
+            record = current(record)
+            record.resolver = resolver.map {
+                InterfaceRecord.Resolver(bootID: bootID, kind: $0.kind.rawValue, name: $0.name)
+            }
+        }
+    }
+
     /// Forgets an interface. What is not there is forgotten already.
     package func forget(_ interface: String) throws(DataplaneError) {
         let path = file(interface)
@@ -92,6 +110,7 @@ package final class StateFolder {
         var record = namespace == "host" || record.bootID == bootID ? record : .empty
         record.bootID = bootID
         if record.program?.bootID != bootID { record.program = nil }
+        if record.resolver?.bootID != bootID { record.resolver = nil }
         return record
     }
 }

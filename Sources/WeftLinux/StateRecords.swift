@@ -21,6 +21,14 @@ struct InterfaceRecord: StateRecord {
         var token: String
     }
 
+    struct Resolver: Codable, Equatable {
+        var bootID: String
+        /// `systemd-resolved`, `resolvconf`
+        var kind: String
+        /// Under which name, which is not always the interface's.
+        var name: String
+    }
+
     var version = Self.currentVersion
     /// The boot in which it was last written: numbers of network namespaces mean nothing after it.
     var bootID = ""
@@ -29,6 +37,8 @@ struct InterfaceRecord: StateRecord {
     var endpoints: [String: String] = [:]
     /// The user-space program that was started, or was about to be.
     var program: Program?
+    /// Whom the interface's name servers were told to, or were about to be.
+    var resolver: Resolver?
 }
 
 /// What is remembered of sysctls, for all interfaces of one network namespace.
