@@ -127,10 +127,20 @@ extension Reader {
         case .expires: node.expires = expiry(value)
         case .masquerade: node.masquerade = masquerade(value)
         case .exit: node.isExit = boolean(value, "`exit`") ?? node.isExit
-        case .useExit: node.useExit = name(value, "`useExit`")
+        case .useExit: node.useExit = exit(value)
         case .killSwitch: node.killSwitch = killSwitch(value)
         case .dns: node.dns = dns(value)
         }
+    }
+
+    private mutating func exit(_ id: YAMLTree.ID) -> Located<String>? {
+        guard tree.kind(id) == .sequence else { return name(id, "`useExit`") }
+        let names = tree.items(id).compactMap { name($0, "`useExit`")?.value }
+        problems.error(
+            "topology.use-exit", "`useExit` takes one name, not a list: a default route leads one way",
+            at: tree.place(id),
+            fixIts: names.map { replace(id, with: $0) })
+        return nil
     }
 
     private mutating func readAddresses(_ value: YAMLTree.ID, into node: inout Node) {

@@ -25,6 +25,7 @@ extension Reader {
         if isWhole, !validator.problems.hasErrors {
             validator.checkPaths()
             validator.checkExits()
+            validator.checkIdleMasquerading()
             validator.checkAccess()
         }
         problems = validator.problems

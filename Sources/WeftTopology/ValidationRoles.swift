@@ -26,6 +26,15 @@ extension Validator {
                 }
             }
             guard let exit = node.useExit else { continue }
+            if node.table == .off {
+                let place = place(of: .table, index)
+                if isNew(place) {
+                    problems.error(
+                        "topology.use-exit",
+                        "`table: off` makes no routes, and \"\(node.name)\" needs a default route through \"\(exit.value)\"",
+                        at: place, notes: [Diagnostic.Note("its exit is named here", at: exit.place)])
+                }
+            }
             if exit.value == node.name {
                 problems.error("topology.use-exit", "\"\(node.name)\" cannot be its own exit", at: exit.place)
                 continue
@@ -71,6 +80,20 @@ extension Validator {
                 "masquerading towards \(prefix.value)\(owner) hides which node a packet came from, and access rules there",
                 at: destination.place, notes: [Diagnostic.Note("the network is given here", at: prefix.place)])
         }
+        for source in masquerade.sources {
+            guard let (prefix, other) = site(behindOthersThan: index, overlapping: source.value), isNew(source.place)
+            else {
+                continue
+            }
+            problems.warning(
+                "topology.masquerade",
+                "masquerading \(prefix.value) of \"\(other)\" between sites hides which host a packet came from",
+                at: source.place,
+                notes: [
+                    Diagnostic.Note("the network is given here", at: prefix.place),
+                    Diagnostic.Note("a route back through \"\(node.name)\" lets both sites see each other's addresses"),
+                ])
+        }
         if node.isUnmanaged, isNew(masquerade.place) {
             problems.warning(
                 "topology.unmanaged", "\"\(node.name)\" is unmanaged: no controller runs there that could masquerade",
@@ -89,9 +112,58 @@ extension Validator {
         return nil
     }
 
+    /// Masquerading where nothing ever leaves the mesh. As a default it is meant for those where something does.
+    mutating func checkIdleMasquerading() {
+        for index in nodes.indices where isActive[index] {
+            guard let place = topology.nodes[index].masquerade?.place, place != draft.defaults?.masquerade?.place,
+                !topology.nodes[index].isUnmanaged, !topology.nodes[index].isExit,
+                topology.nodes[index].allowedIPs.isEmpty
+            else { continue }
+            problems.warning(
+                "topology.masquerade", "\"\(nodes[index].name)\" passes nothing on that could be masqueraded",
+                at: place,
+                notes: [Diagnostic.Note("it does with `exit: true`, or with networks behind it under `allowedIPs`")])
+        }
+    }
+
+    /// A network behind another node that overlaps a prefix, and does not leave by this one as its exit.
+    private func site(behindOthersThan index: Int, overlapping prefix: IPPrefix) -> (Located<IPPrefix>, String)? {
+        for (other, node) in nodes.enumerated()
+        where other != index && isActive[other] && node.useExit?.value != nodes[index].name {
+            if let found = node.allowedIPs.first(where: { $0.value.overlaps(prefix) }) { return (found, node.name) }
+        }
+        return nil
+    }
+
+    /// Exits that use one another: what goes out by any of them comes round.
+    private mutating func checkRounds() {
+        var isKnown = [Bool](repeating: false, count: nodes.count)
+        for start in nodes.indices where isActive[start] && topology.nodes[start].useExit != nil {
+            var way: [Int] = []
+            var here = start
+            while !isKnown[here], isActive[here], let exit = topology.nodes[here].useExit,
+                let next = topology.index(ofNode: exit.value)
+            {
+                isKnown[here] = true
+                way.append(here)
+                here = next
+            }
+            guard let first = way.firstIndex(of: here) else { continue }
+            let round = Array(way[first...])
+            problems.error(
+                "topology.use-exit",
+                "\(list(round)) use one another as exits: packets would go round and never out",
+                at: nodes[here].useExit?.place,
+                notes: round.dropFirst().map {
+                    Diagnostic.Note("and the next one is used here", at: nodes[$0].useExit?.place)
+                })
+        }
+    }
+
     /// What hangs on who links to whom.
     mutating func checkExits() {
         guard nodes.indices.contains(where: { topology.nodes[$0].useExit != nil }) else { return }
+        checkRounds()
         let graph = MeshGraph(topology, at: time)
         for (index, node) in nodes.enumerated() where isActive[index] {
             guard let exit = node.useExit, let target = topology.index(ofNode: exit.value), target != index else {

@@ -48,7 +48,7 @@ private let keys = [
               ana:
                 publicKey: \(keys[1])
                 addresses: [10.80.0.2]
-                table: off
+                table: 51820
                 connect: [fra]
                 unmanaged: true
                 expires: 2027-01-01T01:00:00+01:00
@@ -95,7 +95,7 @@ private let keys = [
         let ana = topology.nodes[0]
         #expect(ana.listenPort == 51900 && ana.mtu == 1400 && ana.persistentKeepalive == 0)
         #expect(ana.endpoint == nil && ana.masquerade == nil && ana.interface == nil)
-        #expect(ana.table == .off)
+        #expect(ana.table == .number(51_820))
         #expect(ana.connect == .nodes(["fra"]))
         #expect(ana.isUnmanaged)
         #expect(ana.expires == UnixTime(rfc3339: "2027-01-01T00:00:00Z"))
