@@ -30,7 +30,7 @@ struct ApplyCommand: ParsableCommand {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
             let context = try HostContext(topology: source.topology, options: host, machine: machine)
-            try context.refuseUnsupported()
+            try context.refuseWhatCannotBe()
             let (own, preshared, files) = (context.own, context.presharedTags, host.keyFiles)
             let job = Job(
                 mesh: context.mesh, desired: context.desired, labels: context.labels, warnings: context.warnings,

@@ -70,7 +70,7 @@ struct DoctorCommand: ParsableCommand {
         document.findings += context.warnings.map { warning in
             Finding("topology", .warning, warning.message, remedy: warning.notes.first?.message ?? "")
         }
-        document.findings += context.compilation.unsupported.map {
+        document.findings += context.compilation.refusals.map {
             Finding("topology", .error, $0.message, remedy: $0.notes.first?.message ?? "")
         }
         let memory = try machine.memory(of: context.mesh)

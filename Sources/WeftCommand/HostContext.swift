@@ -77,11 +77,11 @@ struct HostContext {
         loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics
     }
 
-    /// Ends the command where the host needs what this version cannot do.
-    func refuseUnsupported() throws {
-        if compilation.unsupported.isEmpty { return }
-        LoadedTopology.show(compilation.unsupported, loaded.files)
-        throw Failure("\(desired.node) needs what this version of weft cannot apply yet: nothing was changed")
+    /// Ends the command where the host lacks what is wanted of it.
+    func refuseWhatCannotBe() throws {
+        if compilation.refusals.isEmpty { return }
+        LoadedTopology.show(compilation.refusals, loaded.files)
+        throw Failure("this host cannot be what the topology wants of \(desired.node): nothing was changed")
     }
 
     var labels: PlanLabels {

@@ -33,7 +33,7 @@ struct PlanCommand: ParsableCommand {
                 }))
             let memory = try machine.memory(of: context.mesh)
             let (plan, _) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
-            let warnings = context.warnings + context.compilation.unsupported
+            let warnings = context.warnings + context.compilation.refusals
             switch output.format {
             case .json:
                 Terminal.standard.write(
@@ -41,10 +41,11 @@ struct PlanCommand: ParsableCommand {
                         PlanDocument(plan, labels: context.labels, warnings: warnings, files: context.loaded.files)))
             case .text:
                 let text = PlanText(
-                    plan, labels: context.labels, warnings: warnings.map(\.sentence), options: output.text()
+                    plan, labels: context.labels, warnings: context.warnings.map(\.sentence), options: output.text()
                 ).text
                 Terminal.standard.write(text, terminator: "")
             }
+            try context.refuseWhatCannotBe()
             if !detailedExitcode { return }
             if plan.isStuck { throw ExitCode.failure }
             if !plan.isEmpty { throw ExitCode(2) }

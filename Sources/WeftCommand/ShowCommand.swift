@@ -44,13 +44,13 @@ struct ShowCommand: ParsableCommand {
             let compilation = loaded.topology.compile(for: index, facts: HostFacts(), at: Machine.clock())
             let decisions = HostDecisions(
                 presharedKeys: loaded.topology.mesh.presharedKeys == .directory,
-                routerAdvertisements: true)
+                routerAdvertisements: true, reversePath: compilation.hasOpenSysctls)
             let document = StateDocument(compilation.desired, decidedOnHost: decisions)
             switch output.format {
             case .json: Terminal.standard.write(try encodeJSON(document))
             case .text:
                 Terminal.standard.write(StateText(document, options: output.text()).text, terminator: "")
-                LoadedTopology.show(compilation.diagnostics + compilation.unsupported, loaded.files)
+                LoadedTopology.show(compilation.diagnostics + compilation.refusals, loaded.files)
             }
         }
     }

@@ -12,8 +12,13 @@ package struct HostDecisions: Hashable, Sendable {
 
     /// Interfaces that listen to router advertisements must be told to go on when the host forwards IPv6.
     package var routerAdvertisements: Bool
+    /// Where the host checks sources against routes strictly, the interface must be told not to.
+    package var reversePath: Bool
 
-    package init(mtu: Bool = false, presharedKeys: Bool = false, routerAdvertisements: Bool = false) {
+    package init(
+        mtu: Bool = false, presharedKeys: Bool = false, routerAdvertisements: Bool = false, reversePath: Bool = false
+    ) {
+        self.reversePath = reversePath
         self.mtu = mtu
         self.presharedKeys = presharedKeys
         self.routerAdvertisements = routerAdvertisements
@@ -151,7 +156,8 @@ extension StateDocument {
         }
         if peers.contains(where: { $0.isNameOnly }) { decidedOnHost.append("peers.endpoint") }
         if decisions.presharedKeys, !peers.isEmpty { decidedOnHost.append("peers.presharedKey") }
-        if decisions.routerAdvertisements, sysctls.contains(where: { $0.path == "net/ipv6/conf/all/forwarding" }) {
+        let forwardsIPv6 = sysctls.contains { $0.path == "net/ipv6/conf/all/forwarding" }
+        if (decisions.routerAdvertisements && forwardsIPv6) || decisions.reversePath {
             decidedOnHost.append("sysctls")
         }
     }

@@ -1,5 +1,7 @@
 // Sets of addresses or ports as closed ranges, with the algebra that access rules need.
 
+import WeftModel
+
 /// Disjoint closed ranges, ascending, with a gap between any two.
 struct Ranges<Bound: FixedWidthInteger & Sendable>: Hashable, Sendable {
     private(set) var list: [ClosedRange<Bound>]
@@ -71,5 +73,37 @@ struct Ranges<Bound: FixedWidthInteger & Sendable>: Hashable, Sendable {
             if !isUsedUp { result.list.append(lower...range.upperBound) }
         }
         return result
+    }
+}
+
+extension IPAddress {
+    /// The address as a number.
+    var number: UInt128 { UInt128(high) << 64 | UInt128(low) }
+
+    init(_ number: UInt128, _ family: Family) {
+        switch family {
+        case .v4: self.init(v4: UInt32(truncatingIfNeeded: number))
+        case .v6: self.init(v6: UInt64(truncatingIfNeeded: number >> 64), UInt64(truncatingIfNeeded: number))
+        }
+    }
+}
+
+extension IPPrefix {
+    /// All addresses of the network, as numbers.
+    var range: ClosedRange<UInt128> {
+        let first = address.number
+        let free = family.bitWidth - Int(length)
+        return first...(free == 128 ? .max : first | ((1 << UInt128(free)) - 1))
+    }
+}
+
+extension FirewallSet.Element {
+    /// A range of addresses.
+    init(_ range: ClosedRange<UInt128>, _ family: IPAddress.Family) {
+        var lower = FirewallKey()
+        var upper = FirewallKey()
+        lower.append(IPAddress(range.lowerBound, family))
+        upper.append(IPAddress(range.upperBound, family))
+        self.init(lower, upper)
     }
 }

@@ -90,7 +90,8 @@ struct AccessCompiler {
             if !receivers.isEmpty {
                 let name = "unmanaged\(number)"
                 unmanaged[family] = name
-                sets.append(FirewallSet(name, [address], elements: receivers.list.map { Self.element($0, family) }))
+                sets.append(
+                    FirewallSet(name, [address], elements: receivers.list.map { FirewallSet.Element($0, family) }))
             }
         }
         chainRules.append(
@@ -170,7 +171,7 @@ struct AccessCompiler {
             switch subject.value {
             case .internet: ranges += internet.list
             case .named(let name): queue.append(name)
-            case .prefix(let prefix): if prefix.family == family { ranges.append(Self.range(prefix)) }
+            case .prefix(let prefix): if prefix.family == family { ranges.append(prefix.range) }
             }
         }
         while let name = queue.popLast() {
@@ -178,7 +179,7 @@ struct AccessCompiler {
                 // Who is disabled or expired may reach nothing, and is nowhere to be reached.
                 guard isActive[index] else { continue }
                 for address in topology.nodes[index].addresses where address.value.family == family {
-                    ranges.append(Self.number(address.value)...Self.number(address.value))
+                    ranges.append(address.value.number...address.value.number)
                 }
             } else if let group = groups[name], seen.insert(group).inserted {
                 queue += topology.groups[group].members.map(\.value)
@@ -190,7 +191,7 @@ struct AccessCompiler {
     private func ownAddresses(_ family: IPAddress.Family) -> Addresses {
         Addresses(
             topology.nodes[host].addresses.filter { $0.value.family == family }.map {
-                Self.number($0.value)...Self.number($0.value)
+                $0.value.number...$0.value.number
             })
     }
 
@@ -198,45 +199,21 @@ struct AccessCompiler {
     private func internet(_ family: IPAddress.Family) -> Addresses {
         let known = topology.mesh.addresses.map(\.value) + topology.nodes.flatMap { $0.allowedIPs.map(\.value) }
         let all = Addresses(0...(family == .v4 ? UInt128(UInt32.max) : UInt128.max))
-        return all.subtracting(Addresses(known.filter { $0.family == family }.map(Self.range)))
+        return all.subtracting(Addresses(known.filter { $0.family == family }.map(\.range)))
     }
 
     private func unmanagedAddresses(_ family: IPAddress.Family) -> Addresses {
         var ranges: [ClosedRange<UInt128>] = []
         for (index, node) in topology.nodes.enumerated() where node.isUnmanaged && index != host && isActive[index] {
             for address in node.addresses where address.value.family == family {
-                ranges.append(Self.number(address.value)...Self.number(address.value))
+                ranges.append(address.value.number...address.value.number)
             }
-            ranges += node.allowedIPs.map(\.value).filter { $0.family == family }.map(Self.range)
+            ranges += node.allowedIPs.map(\.value).filter { $0.family == family }.map(\.range)
         }
         return Addresses(ranges)
     }
 
-    private static func number(_ address: IPAddress) -> UInt128 {
-        UInt128(address.high) << 64 | UInt128(address.low)
-    }
-
-    private static func range(_ prefix: IPPrefix) -> ClosedRange<UInt128> {
-        let first = number(prefix.address)
-        let free = prefix.family.bitWidth - Int(prefix.length)
-        return first...(free == 128 ? .max : first | ((1 << UInt128(free)) - 1))
-    }
-
-    private static func address(_ number: UInt128, _ family: IPAddress.Family) -> IPAddress {
-        family == .v4
-            ? IPAddress(v4: UInt32(truncatingIfNeeded: number))
-            : IPAddress(v6: UInt64(truncatingIfNeeded: number >> 64), UInt64(truncatingIfNeeded: number))
-    }
-
     // MARK: Elements
-
-    private static func element(_ range: ClosedRange<UInt128>, _ family: IPAddress.Family) -> FirewallSet.Element {
-        var lower = FirewallKey()
-        var upper = FirewallKey()
-        lower.append(address(range.lowerBound, family))
-        upper.append(address(range.upperBound, family))
-        return FirewallSet.Element(lower, upper)
-    }
 
     private static func elements(
         of box: AccessBox, _ family: IPAddress.Family, transport: UInt8?, counter: String
@@ -246,10 +223,10 @@ struct AccessCompiler {
             for destination in box.destinations.list {
                 var lower = FirewallKey()
                 var upper = FirewallKey()
-                lower.append(address(source.lowerBound, family))
-                upper.append(address(source.upperBound, family))
-                lower.append(address(destination.lowerBound, family))
-                upper.append(address(destination.upperBound, family))
+                lower.append(IPAddress(source.lowerBound, family))
+                upper.append(IPAddress(source.upperBound, family))
+                lower.append(IPAddress(destination.lowerBound, family))
+                upper.append(IPAddress(destination.upperBound, family))
                 guard let transport else {
                     elements.append(FirewallSet.Element(lower, upper, counter: counter))
                     continue

@@ -21,6 +21,7 @@ struct MeshGraph {
     }
 
     private let topology: Topology
+    let time: UnixTime
     /// Whether a node takes part: neither disabled nor expired.
     let isActive: [Bool]
     private let allows: [Allows]
@@ -31,6 +32,7 @@ struct MeshGraph {
 
     init(_ topology: Topology, at time: UnixTime) {
         self.topology = topology
+        self.time = time
         let nodes = topology.nodes
         isActive = nodes.map { $0.isActive(at: time) }
         hasEndpoint = nodes.map { $0.endpoint != nil }

@@ -106,7 +106,6 @@ package struct Node: Sendable {
     package var isUnmanaged: Bool
     package var isDisabled: Bool
     package var expires: UnixTime?
-    // The sections of later work: read and checked, and refused by `apply` on a host that would need them.
     package var masquerade: Masquerade?
     package var isExit: Bool
     package var useExit: Located<String>?
@@ -141,10 +140,13 @@ package struct NodeEndpoint: Hashable, Sendable {
     }
 }
 
+/// Whose packets leave a node under its own address.
 package struct Masquerade: Sendable {
     /// Empty: every interface but the mesh's.
     package var interfaces: [Located<String>]
+    /// Empty: what has no valid address outside (see Roles.md).
     package var sources: [Located<IPPrefix>]
+    /// Empty: everywhere; where `interfaces` is empty too, everywhere but into the mesh's own networks.
     package var destinations: [Located<IPPrefix>]
     package var place: SourceRange
 

@@ -41,7 +41,9 @@ private let examples: [String] = {
         for (index, node) in topology.nodes.enumerated() {
             let desired = topology.compile(for: index, facts: HostFacts(), at: time).desired
             var observed = Observation(time: time)
-            observed.state.sysctls = desired.state.sysctls.map { Sysctl($0.path, "0") }
+            // As Linux comes up, and before there is a link.
+            observed.state.sysctls = desired.state.sysctls.filter { !$0.isOwn(of: desired.interface) }
+                .map { Sysctl($0.path, $0.path.hasSuffix("send_redirects") ? "1" : "0") }
             let plan = Plan(mesh: desired.identity, desired: desired, observed: observed, memory: MeshMemory())
             let text = PlanText(plan, labels: PlanLabels(desired)).text
             let file = "\(path)/plans/\(node.name).txt"

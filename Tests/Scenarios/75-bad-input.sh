@@ -85,18 +85,26 @@ apply "no private key" "no such file" --private-key /etc/weft/nothing
 enter fra sh -c 'umask 077; echo nonsense >/etc/weft/nonsense'
 apply "a private key that is none" "/etc/weft/nonsense" --private-key /etc/weft/nonsense
 
-# What a later version does.
+# Parts that a node cannot have.
+part() { sed -i "s/^    addresses.*/&\\n    $2/" "$topology/node-$1.yaml"; }
 copy
-sed -i 's/^    addresses.*/&\n    exit: true/' "$topology/node-ana.yaml"
-sed -i 's/^    addresses.*/&\n    useExit: ana/' "$topology/node-fra.yaml"
-apply "a node that uses an exit" "cannot apply yet"
+part fra "useExit: ana"
+apply "an exit that is none" "is not an exit"
 copy
-printf 'access:\n  - {from: [ana], to: [fra], ports: [tcp/22]}\n' >"$topology/access.yaml"
-apply "access rules" "cannot apply yet"
+part ana "exit: true" && part fra "useExit: fra"
+apply "a node that is its own exit" "cannot be its own exit"
 copy
-sed -i 's/^    addresses.*/&\n    exit: true/' "$topology/node-ana.yaml"
-sed -i 's/^    addresses.*/&\n    useExit: ana\n    killSwitch: {allow: [192.168.0.0\/24]}/' "$topology/node-fra.yaml"
-apply "a kill switch" "cannot apply yet"
+part ana "exit: true\\n    useExit: fra" && part fra "exit: true\\n    useExit: ana"
+apply "exits that use one another" "use one another as exits"
+copy
+part ana "exit: true" && part fra "useExit: [ana, ana]"
+apply "two exits" "takes one name"
+copy
+part ana "exit: true" && part fra "useExit: ana\\n    table: off"
+apply "an exit without a table" "makes no routes"
+copy
+part fra "killSwitch: {allow: [192.168.0.0\\/24]}"
+apply "a kill switch without an exit" "without .useExit"
 
 # --------------------------------------------------------------------------------------------- files that are written to
 

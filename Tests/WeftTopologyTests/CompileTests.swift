@@ -95,7 +95,12 @@ extension Topology {
         #expect(hub.peers.count == 2)
         #expect(hub.device?.listenPort == 51_820)
         #expect(hub.peers.allSatisfy { $0.endpoint == nil && $0.persistentKeepalive == 0 })
-        #expect(hub.sysctls == [Sysctl("net/ipv4/ip_forward", "1")])
+        // Two nodes meet at the hub: it forwards, and sends none of them another way.
+        #expect(
+            hub.sysctls == [
+                Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv4/conf/all/send_redirects", "0"),
+                Sysctl("net/ipv4/conf/wg0/send_redirects", "0"),
+            ])
         #expect(try topology.state(of: "bob").sysctls == [Sysctl("net/ipv4/ip_forward", "1")])
         #expect(try topology.state(of: "ana").sysctls.isEmpty)
         #expect(try topology.state(of: "ana").device?.listenPort == nil)
@@ -127,7 +132,7 @@ extension Topology {
         let topology = try mesher.topology()
         #expect(try topology.peer("ams", at: "ana")?.allowedIPs.description == "10.80.0.2/32, 10.80.0.3/32")
         #expect(try topology.peer("fra", at: "ana")?.allowedIPs.description == "10.80.0.4/32")
-        #expect(try topology.state(of: "ams").sysctls.count == 1)
+        #expect(try topology.state(of: "ams").sysctls.first == Sysctl("net/ipv4/ip_forward", "1"))
         #expect(try topology.state(of: "fra").sysctls.isEmpty)
     }
 

@@ -1,0 +1,122 @@
+// The mesh's table in nf_tables: the full tunnel's guards, what is forwarded, what is refused.
+
+import WeftModel
+
+extension Compiler {
+    /// Nil where the host needs no table: it only sends and receives for itself, and nothing is refused.
+    func firewall(listenPort: UInt16?) -> Firewall? {
+        let access = AccessCompiler(
+            topology: topology, host: index, isActive: graph.isActive, forwards: !forwarded.isEmpty
+        ).compile()
+        guard tunnel != nil || node.masquerade != nil || access != nil || !forwarded.isEmpty else { return nil }
+        var draft = FirewallDraft()
+        if let listenPort {
+            draft.add(
+                FirewallRule(
+                    .transport(.udp), .destinationPort(is: listenPort), .accepted, comment: "the tunnel's own packets"),
+                to: .input)
+        }
+        if let tunnel {
+            guardAddresses(&draft)
+            keepMark(tunnel.numbers.mark, &draft)
+            if let killSwitch = node.killSwitch { shut(killSwitch, mark: tunnel.numbers.mark, &draft) }
+        }
+        if !forwarded.isEmpty { clampSegments(&draft) }
+        if let access {
+            enforce(access, &draft)
+        } else if !forwarded.isEmpty {
+            draft.add(
+                FirewallRule(.inputInterface(is: interface), .accepted, comment: "out of the mesh"), to: .forward)
+            draft.add(
+                FirewallRule(.outputInterface(is: interface), .accepted, comment: "into the mesh"), to: .forward)
+        }
+        if let masquerade = node.masquerade { self.masquerade(masquerade, &draft) }
+        return draft.firewall
+    }
+
+    // MARK: Full tunnel
+
+    /// Nobody on the local network reaches the tunnel's addresses past the tunnel (CVE-2019-14899).
+    private func guardAddresses(_ draft: inout FirewallDraft) {
+        for address in node.addresses.map(\.value).sorted() {
+            draft.add(
+                FirewallRule(
+                    .inputInterface(isNot: interface), .family(address.family), .destination(is: address),
+                    .sourceIsNotLocal, .counted, .dropped, comment: "only the mesh reaches its addresses"),
+                to: .guard)
+        }
+    }
+
+    /// Answers to the tunnel's own packets carry its mark, so that they are routed, and checked against routes, as those are.
+    private func keepMark(_ mark: UInt32, _ draft: inout FirewallDraft) {
+        draft.add(
+            FirewallRule(
+                .transport(.udp), .connectionMark(is: mark), .markedAsConnection,
+                comment: "answers to the tunnel's own packets"), to: .restore)
+        draft.add(
+            FirewallRule(.transport(.udp), .mark(is: mark), .connectionMarked, comment: "the tunnel's own packets"),
+            to: .save)
+    }
+
+    /// Refuses all that is neither tunnelled, nor the tunnel's own, nor to this host itself, nor to what is allowed; of both
+    /// families, whatever addresses the host has. The interface is told by its name: the rules hold before it is there
+    /// and after it has gone.
+    private func shut(_ killSwitch: KillSwitch, mark: UInt32, _ draft: inout FirewallDraft) {
+        for (family, client, server) in [(.v4, 68, 67), (.v6, 546, 547)] as [(IPAddress.Family, UInt16, UInt16)] {
+            draft.add(
+                FirewallRule(
+                    .family(family), .transport(.udp), .sourcePort(is: client), .destinationPort(is: server), .accepted,
+                    comment: family == .v4 ? "DHCP" : "DHCPv6"), to: .output)
+        }
+        // Router and neighbour solicitations, neighbour advertisements; reports of both multicast listener versions.
+        for type in [133, 135, 136, 143, 131, 132] as [UInt8] {
+            draft.add(
+                FirewallRule(
+                    .family(.v6), .transport(.icmpv6), .messageType(is: type), .accepted,
+                    comment: type < 133 || type > 136 ? "multicast listeners" : "neighbour discovery"), to: .output)
+        }
+        for family in IPAddress.Family.allCases {
+            let allowed =
+                draft.addSet("allow", family, of: killSwitch.allow.map(\.value))
+                .map { [RulePart.destination(notIn: $0, family)] } ?? []
+            draft.add(
+                FirewallRule(
+                    [
+                        .family(family), .outputInterface(isNot: interface), .outputInterface(isNot: "lo"),
+                        .mark(isNot: mark), .destinationIsNotLocal,
+                    ] + allowed + [.counted, .refused], comment: "kill switch"), to: .output)
+            draft.add(
+                FirewallRule(
+                    [.family(family), .inputInterface(isNot: interface), .outputInterface(isNot: interface)] + allowed
+                        + [.counted, .refused], comment: "kill switch"), to: .forward)
+        }
+    }
+
+    // MARK: Forwarding
+
+    private func clampSegments(_ draft: inout FirewallDraft) {
+        draft.add(
+            FirewallRule(
+                .outputInterface(is: interface), .transport(.tcp), .opensConnection, .segmentsClamped,
+                comment: "segments that fit into the tunnel"), to: .clamp)
+    }
+
+    /// Leads what the mesh carries into the chain of access rules: what is delivered here, what is passed on, and what is
+    /// sent to hosts that enforce nothing themselves.
+    private func enforce(_ access: AccessPolicy, _ draft: inout FirewallDraft) {
+        draft.add(access.chain)
+        for set in access.sets { draft.add(set) }
+        draft.add(access.counters)
+        let jump = RulePart.jump(to: AccessPolicy.chainName)
+        draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "to this host"), to: .input)
+        draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "out of the mesh"), to: .forward)
+        draft.add(FirewallRule(.outputInterface(is: interface), jump, comment: "into the mesh"), to: .forward)
+        for family in IPAddress.Family.allCases {
+            guard let set = access.unmanaged[family] else { continue }
+            draft.add(
+                FirewallRule(
+                    .outputInterface(is: interface), .originalDirection, .family(family),
+                    .destination(in: set, family), jump, comment: "to hosts that enforce nothing"), to: .output)
+        }
+    }
+}

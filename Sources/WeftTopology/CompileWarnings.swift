@@ -1,0 +1,144 @@
+// What is to be said about one host's state: overlaps, names without an answer, and what stands against it.
+
+import WeftDiagnostics
+import WeftModel
+
+extension Compiler {
+    mutating func warnAboutOverlaps(_ routes: [Route]) {
+        for network in facts.connectedNetworks {
+            let hits = routes.filter {
+                $0.target == .interface && !$0.prefix.isDefault && $0.prefix.overlaps(network.prefix)
+            }
+            if let first = hits.first {
+                let more = hits.count > 1 ? " and \(hits.count - 1) more" : ""
+                diagnostics.append(
+                    Diagnostic(
+                        "host.overlaps-connected", .warning,
+                        "\(first.prefix)\(more) overlaps \(network.prefix), which this host is connected to by "
+                            + "\(network.interface)",
+                        at: node.place,
+                        notes: [
+                            Diagnostic.Note(
+                                first.prefix.length >= network.prefix.length
+                                    ? "packets to \(first.prefix) would go into the mesh, and no longer to "
+                                        + "\(network.interface)"
+                                    : "packets to \(network.prefix) still go to \(network.interface), and the rest of "
+                                        + "\(first.prefix) into the mesh")
+                        ]))
+            }
+        }
+    }
+
+    mutating func warnAboutUnresolvedNames() {
+        if !facts.didResolve { return }
+        for peer in topology.nodes.indices where peer != index {
+            guard let endpoint = graph.endpoint(of: peer, from: index), case .name(let name) = endpoint.host,
+                facts.resolvedNames[name] == nil, graph.isLinked(index, peer)
+            else { continue }
+            let other = topology.nodes[peer]
+            diagnostics.append(
+                Diagnostic(
+                    "host.unresolved-endpoint", .warning,
+                    "the endpoint of \(other.name) has no address yet: \(name) does not resolve",
+                    at: other.endpoint?.place ?? other.place,
+                    notes: [Diagnostic.Note("\(other.name) is configured without an endpoint until it does")]))
+        }
+    }
+
+    // MARK: What the host lacks
+
+    /// Finds what is wanted and cannot be had on this host. What others do not hang on is left out, and said; for the rest
+    /// nothing is to be begun.
+    ///
+    /// - Parameter prefixes: all that any peer may send.
+    mutating func checkHost(_ state: inout HostState, _ prefixes: [IPPrefix]) {
+        checkMasqueradeInterfaces()
+        if facts.hasFirewall == false, state.firewall != nil { doWithoutFirewall(&state) }
+        if let dns = node.dns { check(dns, prefixes) }
+        if let tunnel, let exit = tunnel.exit { checkFamilies(of: tunnel, exit) }
+    }
+
+    private mutating func checkMasqueradeInterfaces() {
+        guard let interfaces = facts.interfaces, let masquerade = node.masquerade else { return }
+        for name in masquerade.interfaces where !interfaces.contains(name.value) {
+            let others = interfaces.subtracting(["lo", interface]).sorted()
+            let shown = others.prefix(8).joined(separator: ", ") + (others.count > 8 ? " …" : "")
+            refusals.append(
+                Diagnostic(
+                    "host.no-interface", .error,
+                    "there is no interface \(name.value) here: nothing would be masqueraded",
+                    at: name.place,
+                    notes: [
+                        Diagnostic.Note(
+                            others.isEmpty
+                                ? "this host has no other interface" : "the interfaces of this host: \(shown)")
+                    ]))
+        }
+    }
+
+    private mutating func doWithoutFirewall(_ state: inout HostState) {
+        var needs: [(String, SourceRange)] = []
+        if let killSwitch = node.killSwitch { needs.append(("killSwitch", killSwitch.place)) }
+        if let exit = node.useExit { needs.append(("useExit", exit.place)) }
+        if let masquerade = node.masquerade { needs.append(("masquerade", masquerade.place)) }
+        if let access = topology.access { needs.append(("access", access.first?.place ?? node.place)) }
+        let note = Diagnostic.Note("load the module nf_tables, or take a kernel that has it")
+        for (field, place) in needs {
+            refusals.append(
+                Diagnostic(
+                    "host.no-nftables", .error, "this kernel has no nf_tables, and `\(field)` needs it", at: place,
+                    notes: [note]))
+        }
+        if !needs.isEmpty { return }
+        state.firewall = nil
+        diagnostics.append(
+            Diagnostic(
+                "host.no-nftables", .warning,
+                "this kernel has no nf_tables: TCP through this host is not made to fit into the tunnel",
+                at: node.place,
+                notes: [note]))
+    }
+
+    private mutating func check(_ dns: DNSSettings, _ prefixes: [IPPrefix]) {
+        if facts.resolvers?.isEmpty == true {
+            diagnostics.append(
+                Diagnostic(
+                    "host.no-resolver", .warning,
+                    "neither systemd-resolved nor resolvconf is here: the name servers of \(node.name) cannot be set",
+                    at: dns.place, notes: [Diagnostic.Note("install one of them, or take `dns` out")]))
+        }
+        for server in dns.servers {
+            let address = server.value
+            if tunnel?.families.contains(address.family) == true { continue }
+            if prefixes.contains(where: { $0.contains(address) })
+                || node.addresses.contains(where: { $0.value == address })
+            {
+                continue
+            }
+            diagnostics.append(
+                Diagnostic(
+                    "host.dns-outside", .warning,
+                    "the name server \(address) is not behind any node that \(node.name) reaches: it would be asked over the "
+                        + "mesh, and never answer", at: server.place,
+                    notes: [
+                        Diagnostic.Note(
+                            "its address, or the network around it, belongs under the `addresses` or `allowedIPs` of a node"
+                        )
+                    ]))
+        }
+    }
+
+    private mutating func checkFamilies(of tunnel: FullTunnel, _ exit: Int) {
+        let other = topology.nodes[exit]
+        for family in IPAddress.Family.allCases
+        where families.contains(family) && !tunnel.families.contains(family) {
+            let name = family == .v4 ? "IPv4" : "IPv6"
+            diagnostics.append(
+                Diagnostic(
+                    "host.exit-family", .warning,
+                    "\(other.name) has no \(name) address in the mesh: \(name) of \(node.name) goes nowhere while it uses this "
+                        + "exit", at: node.useExit?.place ?? node.place,
+                    notes: [Diagnostic.Note("give \(other.name) an \(name) address from the mesh's ranges")]))
+        }
+    }
+}
