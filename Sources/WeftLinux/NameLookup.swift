@@ -1,5 +1,6 @@
 // Host names of endpoints, looked up side by side and within a bound.
 
+internal import CLinux
 internal import Glibc
 internal import Synchronization
 package import WeftModel

@@ -230,14 +230,7 @@ extension PolicyRule {
     }
 
     /// As `ip rule` takes it.
-    var text: String {
-        let family = key.family == .v4 ? "" : " (IPv6)"
-        switch key.action {
-        case .lookupMainWithoutDefault: return "\(key.priority) lookup main suppress_prefixlength 0\(family)"
-        case .lookupUnlessMarked(let mark, let table):
-            return "\(key.priority) not fwmark 0x\(String(mark, radix: 16)) lookup \(table)\(family)"
-        }
-    }
+    var text: String { "\(key.priority) \(words)\(key.family == .v6 ? " (IPv6)" : "")" }
 }
 
 extension Encoder {

@@ -1,5 +1,6 @@
 // Whether a UDP port can be had, found out without disturbing whoever has one.
 
+import CLinux
 import Glibc
 
 /// A UDP port in the network namespace of the thread that asks.

@@ -1,5 +1,6 @@
 // Writes `set=1` requests of the user-space protocol, with keys in guarded memory only.
 
+internal import CLinux
 internal import Netlink
 internal import WeftKeys
 internal import WeftModel

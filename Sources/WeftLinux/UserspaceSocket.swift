@@ -1,5 +1,6 @@
 // The socket of a user-space device: connected, written and read with a limit on every wait.
 
+internal import CLinux
 internal import Glibc
 internal import Netlink
 internal import WeftKeys

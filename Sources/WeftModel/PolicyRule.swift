@@ -39,6 +39,21 @@ package struct PolicyRule: ConfiguredObject, Hashable {
     }
 
     package func isSatisfied(by live: PolicyRule) -> Bool { strange == live.strange }
+
+    /// What it does, as ip-rule(8) prints it, without its priority: `not fwmark 0xca6c lookup 51820`.
+    package var words: String {
+        let words =
+            switch key.action {
+            case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
+            case .lookupUnlessMarked(let mark, let table): "not fwmark 0x\(String(mark, radix: 16)) lookup \(table)"
+            }
+        return strange.isEmpty ? words : "\(words) \(strange)"
+    }
+}
+
+extension IPAddress.Family {
+    /// `IPv4`, `IPv6`.
+    package var name: String { self == .v4 ? "IPv4" : "IPv6" }
 }
 
 /// The numbers by which a mesh's full tunnel is told from all others on the host: derived from the interface's name,

@@ -177,11 +177,11 @@ extension PlanDocument.Operation {
 
     private mutating func describe(_ operation: PolicyRuleOperation) {
         let rule = operation.rule
-        object.family = rule.key.family == .v4 ? "IPv4" : "IPv6"
+        object.family = rule.key.family.name
         object.priority = rule.key.priority
         switch operation {
-        case .add: after = .init(rule: rule.action)
-        case .remove: before = .init(rule: rule.action)
+        case .add: after = .init(rule: rule.words)
+        case .remove: before = .init(rule: rule.words)
         }
     }
 

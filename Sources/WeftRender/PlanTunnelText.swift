@@ -5,18 +5,7 @@ import WeftPlan
 
 extension PolicyRule {
     /// `10000: lookup main suppress_prefixlength 0 (IPv4)`.
-    var phrase: String { "\(key.priority): \(action) (\(key.family == .v4 ? "IPv4" : "IPv6"))" }
-
-    /// As ip-rule(8) prints it, without its priority.
-    var action: String {
-        let rest = strange.isEmpty ? "" : " \(strange.visible)"
-        let action =
-            switch key.action {
-            case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
-            case .lookupUnlessMarked(let mark, let table): "not fwmark 0x\(String(mark, radix: 16)) lookup \(table)"
-            }
-        return action + rest
-    }
+    var phrase: String { "\(key.priority): \(words.visible) (\(key.family.name))" }
 }
 
 extension ResolverSetting {

@@ -143,7 +143,7 @@ extension StateDocument {
         peers.sort { PeerOrder(name: $0.name, key: $0.publicKey) < PeerOrder(name: $1.name, key: $1.publicKey) }
         routes = state.routes.map { Route($0) }
         rules = state.rules.map {
-            PolicyRule(family: $0.key.family == .v4 ? "IPv4" : "IPv6", priority: $0.key.priority, rule: $0.action)
+            PolicyRule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words)
         }
         firewall = state.firewall.map { FirewallDocument($0) }
         resolver = state.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }

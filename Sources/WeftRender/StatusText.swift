@@ -20,6 +20,7 @@ package struct StatusText {
         page.plain("\(document.interface.visible): \(host)mesh \(mesh)", .heading)
         guard document.present else {
             page.plain("  The interface is not there: the mesh is not applied on this host.")
+            tunnel(&page)
             foreign(&page)
             return page.text
         }
@@ -28,6 +29,7 @@ package struct StatusText {
         if !document.addresses.isEmpty {
             for line in wrapped(document.addresses, width: options.width - 12) { page.plain("  addresses \(line)") }
         }
+        tunnel(&page)
         if document.peers.isEmpty {
             page.blank()
             page.plain("  No peers.")
@@ -55,6 +57,20 @@ package struct StatusText {
         if document.fwMark != 0 { parts.append("fwmark \(markText(document.fwMark))") }
         if let mtu = document.mtu { parts.append("MTU \(mtu)") }
         return parts.joined(separator: ", ")
+    }
+
+    /// What stands beside the interface: it may outlive it.
+    private func tunnel(_ page: inout Page) {
+        for rule in document.rules { page.plain("  rule \(rule.priority): \(rule.rule.visible) (\(rule.family))") }
+        if let firewall = document.firewall {
+            let chains = firewall.chains.map(\.visible).joined(separator: ", ")
+            page.plain("  firewall table inet \(firewall.table.visible): \(chains)")
+        }
+        if let resolver = document.resolver {
+            let domains =
+                resolver.domains.isEmpty ? "" : " for \(resolver.domains.map(\.visible).joined(separator: ", "))"
+            page.plain("  name servers \(resolver.servers.joined(separator: ", "))\(domains)")
+        }
     }
 
     private var conclusion: String {

@@ -40,6 +40,9 @@ extension StatusDocument {
         fwMark = live.device?.fwMark ?? 0
         mtu = live.link?.mtu
         addresses = live.addresses.map(\.key).sorted().map { "\($0.address)/\($0.length)" }
+        rules = live.rules.map { Rule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words) }
+        firewall = live.firewall.map { Firewall(table: mesh.firewallTable, chains: $0.chains.map(\.name)) }
+        resolver = live.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
         counters = counts.map { Counter(name: $0.name, comment: $0.comment, packets: $0.packets, bytes: $0.bytes) }
         counters.sort { $0.name < $1.name }
         self.foreign = foreign

@@ -26,6 +26,12 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var mtu: UInt32?
     /// With their lengths: `10.80.0.1/32`.
     package var addresses: [String]
+    /// Policy rules that lead into the mesh's own table: there are some while a full tunnel is in use.
+    package var rules: [Rule]
+    /// Absent where the mesh has no table in nf_tables.
+    package var firewall: Firewall?
+    /// Absent where the link has no name servers of its own.
+    package var resolver: Resolver?
     /// By name; those without one after them, by key.
     package var peers: [Peer]
     /// Peers that the topology has and the interface has not.
@@ -95,6 +101,29 @@ package struct StatusDocument: Codable, Hashable, Sendable {
             self.name = name
             self.publicKey = publicKey
         }
+    }
+
+    /// A rule of the routing policy.
+    package struct Rule: Codable, Hashable, Sendable {
+        /// `IPv4` or `IPv6`.
+        package var family: String
+        package var priority: UInt32
+        /// As ip-rule(8) prints it.
+        package var rule: String
+    }
+
+    /// The mesh's table in nf_tables, of family `inet`.
+    package struct Firewall: Codable, Hashable, Sendable {
+        /// `weft-wg0`
+        package var table: String
+        /// The names of its chains.
+        package var chains: [String]
+    }
+
+    /// Name servers and search domains of the link.
+    package struct Resolver: Codable, Hashable, Sendable {
+        package var servers: [String]
+        package var domains: [String]
     }
 
     /// What a named counter of the mesh's firewall has counted.

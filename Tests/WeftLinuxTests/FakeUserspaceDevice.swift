@@ -1,5 +1,6 @@
 // A user-space device that says what a test tells it to, over a real socket.
 
+import CLinux
 import Glibc
 import Synchronization
 

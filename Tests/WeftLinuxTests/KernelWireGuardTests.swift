@@ -1,5 +1,6 @@
 // The kernel's WireGuard, read and written; `wg` is the oracle. Runs in the virtual machine, and wherever the module is.
 
+import CLinux
 import Glibc
 import Netlink
 import Testing
