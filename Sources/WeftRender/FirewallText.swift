@@ -25,7 +25,9 @@ private struct FirewallWords {
     /// How it asked.
     private var transportWords: String?
 
-    private enum Kind { case interface, family, transport, mark, state, direction, address, port, number, addressType }
+    private enum Kind {
+        case interface, family, transport, mark, state, direction, address, port, flags, number, addressType
+    }
 
     var text: String { words.joined(separator: " ") }
 
@@ -44,7 +46,8 @@ private struct FirewallWords {
         case .routeTCPMSS(let register): loaded[register] = ("rt mtu", .number)
         case .bitwise(let mask, let register):
             guard let value = loaded[register] else { break }
-            loaded[register] = ("\(value.name) & \(Self.value(mask, value.kind))", value.kind)
+            let text = Self.value(mask, value.kind)
+            loaded[register] = ("\(value.name) & \(value.kind == .flags ? "(\(text)) ==" : text)", value.kind)
         case .byteOrder16: break
         case .compare(let comparison, let bytes, let register): compare(comparison, bytes, register)
         case .lookup(let set, let isInverted, let register):
@@ -97,7 +100,7 @@ private struct FirewallWords {
         case (.transport, 0, 4) where transport == 6 || transport == 17: ("\(protocolWord) sport . dport", .number)
         case (.transport, 0, 1) where transport == 58: ("icmpv6 type", .number)
         case (.transport, 0, 1) where transport == 1: ("icmp type", .number)
-        case (.transport, 13, 1): ("tcp flags", .number)
+        case (.transport, 13, 1): ("tcp flags", .flags)
         default: ("@\(base == .network ? "nh" : "th"),\(offset * 8),\(length * 8)", .number)
         }
     }
@@ -158,6 +161,10 @@ private struct FirewallWords {
             return names[hostOrder(bytes)] ?? "\(hostOrder(bytes))"
         case .addressType:
             return [1: "unicast", 2: "local", 3: "broadcast", 5: "multicast"][hostOrder(bytes)] ?? "\(hostOrder(bytes))"
+        case .flags:
+            let names = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"]
+            let set = names.indices.filter { number(bytes) >> UInt128($0) & 1 == 1 }.map { names[$0] }
+            return set.isEmpty ? "0" : set.joined(separator: " | ")
         case .address: return address(bytes) ?? "\(number(bytes))"
         case .port, .number, .family, .transport, .direction: return "\(number(bytes))"
         }
