@@ -117,6 +117,7 @@ struct Machine {
             didResolve: true)
         facts.interfaces = try features.interfaces()
         facts.families = try features.families()
+        if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
         if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts

@@ -43,6 +43,7 @@ struct ShowCommand: ParsableCommand {
             }
             let compilation = loaded.topology.compile(for: index, facts: HostFacts(), at: Machine.clock())
             let decisions = HostDecisions(
+                mtu: loaded.topology.nodes[index].mtu == nil,
                 presharedKeys: loaded.topology.mesh.presharedKeys == .directory,
                 routerAdvertisements: true, reversePath: compilation.hasOpenSysctls)
             let document = StateDocument(compilation.desired, decidedOnHost: decisions)

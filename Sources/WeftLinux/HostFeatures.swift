@@ -10,12 +10,15 @@ package import WeftPlan
 package struct HostFeatures {
     private let channel: Channel
     private let proc: String
+    /// Nil where this kernel has no such sockets.
+    private let netfilter: Channel?
 
     /// - Parameter proc: where /proc is.
     package init(
         proc: String = "/proc", transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
     ) throws(DataplaneError) {
         self.proc = proc
+        netfilter = (try? transports(.netfilter)).map { Channel($0) }
         do throws(Errno) {
             channel = Channel(try transports(.route))
         } catch {
@@ -49,5 +52,17 @@ package struct HostFeatures {
         func value(_ name: String) -> String? { readKernelText("\(proc)/sys/net/ipv4/conf/\(name)/rp_filter") }
         if value("all") == "2" { return false }
         return ["all", "default", interface].contains { value($0) == "1" }
+    }
+
+    /// Whether the kernel has nf_tables; nil where it would not say.
+    package func hasFirewall() -> Bool? {
+        // Asking loads the module.
+        guard let netfilter else { return false }
+        do throws(NetlinkError) {
+            _ = try NfTables(channel: netfilter, table: "").generation()
+            return true
+        } catch {
+            return error.meansNoNfTables ? false : nil
+        }
     }
 }

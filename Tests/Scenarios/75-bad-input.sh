@@ -105,6 +105,10 @@ apply "an exit without a table" "makes no routes"
 copy
 part fra "killSwitch: {allow: [192.168.0.0\\/24]}"
 apply "a kill switch without an exit" "without .useExit"
+copy
+part fra "allowedIPs: [10.99.0.0\\/24]\\n    masquerade: {interfaces: [nosuch0]}"
+apply "masquerading by an interface that is not there" "no interface nosuch0 here"
+on_fra "a plan of it" "no interface nosuch0 here" "$WEFT" plan "$topology"
 
 # --------------------------------------------------------------------------------------------- files that are written to
 

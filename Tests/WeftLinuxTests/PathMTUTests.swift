@@ -126,6 +126,7 @@ struct PathMTUTests {
             let features = try HostFeatures()
             #expect(try features.interfaces() == ["lo", "d1", "d2", "d3"])
             #expect(try features.families() == [.v4, .v6])
+            #expect(features.hasFirewall() == (output("nft list tables; echo $?") == "0\n"))
             // Routes and rules are still taken with this.
             shell("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
             #expect(try features.families() == [.v4, .v6])
