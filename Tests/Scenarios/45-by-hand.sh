@@ -111,8 +111,13 @@ converges fra
 
 # ------------------------------------------------------------------------------------------------- a killed program
 
-# The process that serves the device; the kernel has none.
-program() { enter fra sh -c 'grep -l "^iff:.wg0$" /proc/[0-9]*/fdinfo/* 2>/dev/null' | cut -d/ -f3 | sort -u; }
+# The process that serves the device; the kernel has none. Other beds on this machine have a wg0 too.
+program() {
+    local process
+    for process in $(ip netns pids "$(mesh_namespace fra)"); do
+        if grep -qs "^iff:.wg0$" /proc/"$process"/fdinfo/*; then echo "$process"; fi
+    done
+}
 gone() { ! enter fra ip link show wg0 2>/dev/null; }
 killed() {
     kill -KILL "$(program)"
