@@ -3,7 +3,6 @@
 #ifndef WEFT_CLINUX_SHIM_H
 #define WEFT_CLINUX_SHIM_H
 
-#include <netinet/in.h> // before <linux/netfilter.h>, which leaves out what glibc has declared by then
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <linux/fib_rules.h>
@@ -12,7 +11,6 @@
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/memfd.h>
-#include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -20,6 +18,20 @@
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/wireguard.h>
+
+// It brings <linux/in.h>, whose structures are those of <netinet/in.h>: Swift would take the C library's for ours, and
+// miss them where only Glibc is imported. So these headers are passed over, and the two that it needs have other names.
+#define _LINUX_IN_H
+#define _LINUX_IN6_H
+#define in_addr weft_in_addr
+#define in6_addr weft_in6_addr
+struct in_addr { __be32 address; };
+struct in6_addr { __be32 address[4]; };
+#include <linux/netfilter.h>
+#undef in_addr
+#undef in6_addr
+#undef _LINUX_IN_H
+#undef _LINUX_IN6_H
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
