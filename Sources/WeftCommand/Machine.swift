@@ -116,6 +116,10 @@ struct Machine {
             acceptingRouterAdvertisements: interfacesAcceptingRouterAdvertisements { own.contains($0) },
             didResolve: true)
         facts.interfaces = try features.interfaces()
+        // The client's address and port, then the server's: see ssh(1).
+        facts.session = getenv("SSH_CONNECTION").flatMap { value in
+            String(cString: value).split(separator: " ").first.flatMap { IPAddress($0) }
+        }
         facts.families = try features.families()
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)

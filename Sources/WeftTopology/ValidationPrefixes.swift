@@ -139,7 +139,7 @@ extension Validator {
     }
 
     /// Whether prefixes of one family cover all of it.
-    private func coversAll(_ prefixes: [IPPrefix]) -> Bool {
+    func coversAll(_ prefixes: [IPPrefix]) -> Bool {
         if prefixes.contains(where: \.isDefault) { return true }
         // What starts with a 0 bit and with a 1 bit, each wholly: twice as many prefixes as bits are needed at least.
         guard prefixes.contains(where: { $0.length == 1 }) || prefixes.count > 2 else { return false }

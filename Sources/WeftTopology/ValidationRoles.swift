@@ -15,6 +15,7 @@ extension Validator {
                     at: killSwitch.place,
                     notes: [Diagnostic.Note("it refuses what does not go through the exit; name one with `useExit`")])
             }
+            if let killSwitch = node.killSwitch { check(killSwitch) }
             if let masquerade = node.masquerade { check(masquerade, of: index) }
             if node.isExit, node.masquerade == nil, isActive[index] {
                 let place = place(of: .exit, index)
@@ -64,6 +65,18 @@ extension Validator {
             at: place, notes: [Diagnostic.Note("write 1280 or more, or give the node IPv4 addresses only")])
     }
 
+    /// Each prefix by itself was looked at as it was read.
+    private mutating func check(_ killSwitch: KillSwitch) {
+        for family in IPAddress.Family.allCases {
+            let list = killSwitch.allow.filter { $0.value.family == family }
+            guard let first = list.first, coversAll(list.map(\.value)), isNew(first.place) else { continue }
+            problems.error(
+                "topology.kill-switch",
+                "`allow` covers all of \(family == .v4 ? "IPv4" : "IPv6"): that is no kill switch",
+                at: first.place)
+        }
+    }
+
     private mutating func check(_ masquerade: Masquerade, of index: Int) {
         let node = nodes[index]
         let own = (node.interface ?? topology.mesh.interface).value
@@ -81,10 +94,8 @@ extension Validator {
                 at: destination.place, notes: [Diagnostic.Note("the network is given here", at: prefix.place)])
         }
         for source in masquerade.sources {
-            guard let (prefix, other) = site(behindOthersThan: index, overlapping: source.value), isNew(source.place)
-            else {
-                continue
-            }
+            guard isNew(source.place), let (prefix, other) = site(behindOthersThan: index, overlapping: source.value)
+            else { continue }
             problems.warning(
                 "topology.masquerade",
                 "masquerading \(prefix.value) of \"\(other)\" between sites hides which host a packet came from",
@@ -135,8 +146,9 @@ extension Validator {
         return nil
     }
 
-    /// Exits that use one another: what goes out by any of them comes round.
-    private mutating func checkRounds() {
+    /// Exits that use one another: what goes out by any of them comes round. Returns all of them.
+    private mutating func checkRounds() -> Set<Int> {
+        var all: Set<Int> = []
         var isKnown = [Bool](repeating: false, count: nodes.count)
         for start in nodes.indices where isActive[start] && topology.nodes[start].useExit != nil {
             var way: [Int] = []
@@ -150,6 +162,7 @@ extension Validator {
             }
             guard let first = way.firstIndex(of: here) else { continue }
             let round = Array(way[first...])
+            all.formUnion(round)
             problems.error(
                 "topology.use-exit",
                 "\(list(round)) use one another as exits: packets would go round and never out",
@@ -158,12 +171,13 @@ extension Validator {
                     Diagnostic.Note("and the next one is used here", at: nodes[$0].useExit?.place)
                 })
         }
+        return all
     }
 
     /// What hangs on who links to whom.
     mutating func checkExits() {
         guard nodes.indices.contains(where: { topology.nodes[$0].useExit != nil }) else { return }
-        checkRounds()
+        let rounds = checkRounds()
         let graph = MeshGraph(topology, at: time)
         for (index, node) in nodes.enumerated() where isActive[index] {
             guard let exit = node.useExit, let target = topology.index(ofNode: exit.value), target != index else {
@@ -188,6 +202,7 @@ extension Validator {
                     notes: [Diagnostic.Note(reason)])
                 continue
             }
+            if !rounds.contains(target) { checkSecondExit(of: index, behind: target, graph) }
             guard let endpoint = graph.endpoint(of: target, from: index) else {
                 problems.warning(
                     "topology.use-exit",
@@ -203,5 +218,24 @@ extension Validator {
                     notes: [Diagnostic.Note("the endpoint is here", at: nodes[target].endpoint?.place)])
             }
         }
+    }
+
+    /// An exit that uses another one passes its users' packets on to that. WireGuard takes them there only from where it
+    /// would send the answers: from a user that it reaches through the first exit.
+    private mutating func checkSecondExit(of user: Int, behind first: Int, _ graph: MeshGraph) {
+        guard let exit = nodes[first].useExit, let second = topology.index(ofNode: exit.value), second != user,
+            isActive[second], graph.firstHops(from: second)[user] != Int32(first),
+            let place = nodes[user].useExit?.place,
+            isNew(place)
+        else { return }
+        problems.error(
+            "topology.use-exit",
+            "packets of \"\(nodes[user].name)\" would leave \"\(nodes[first].name)\" for its own exit \"\(exit.value)\", "
+                + "which expects them from elsewhere",
+            at: place,
+            notes: [
+                Diagnostic.Note("the second exit is named here", at: exit.place),
+                Diagnostic.Note("use \"\(exit.value)\" directly"),
+            ])
     }
 }
