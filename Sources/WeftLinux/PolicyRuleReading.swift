@@ -72,7 +72,7 @@ struct LiveRule: Hashable {
             } else if !isInverted {
                 strange.append("(not inverted)")
             }
-            if mask != 0, mask != .max { strange.append("fwmask 0x\(String(mask, radix: 16))") }
+            if mask != 0, mask != MeshIdentity.mask(of: mark) { strange.append("fwmask 0x\(String(mask, radix: 16))") }
             if let suppressedLength { strange.append("suppress_prefixlength \(suppressedLength)") }
         }
         strange += selectors

@@ -209,7 +209,7 @@ struct PolicyRules {
             case .lookupMainWithoutDefault: encoder.attribute(UInt16(FRA_SUPPRESS_PREFIXLEN), UInt32(0))
             case .lookupUnlessMarked(let mark, _):
                 encoder.attribute(UInt16(FRA_FWMARK), mark)
-                encoder.attribute(UInt16(FRA_FWMASK), UInt32.max)
+                encoder.attribute(UInt16(FRA_FWMASK), MeshIdentity.mask(of: mark))
             }
         }
     }

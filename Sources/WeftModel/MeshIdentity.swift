@@ -30,6 +30,17 @@ package struct MeshIdentity: Hashable, Sendable {
             mark: unreachableMetric, table: unreachableMetric, priority: 10_000 + Self.hash(interface) % 10_000 * 2)
     }
 
+    /// Which bits of a packet's mark a tunnel's policy rule looks at. The marks that Weft derives share their highest byte,
+    /// and the rules look at no more than that: where a host has several full tunnels, none takes the packets of another,
+    /// which would go round for ever. A mark that the topology sets means just itself.
+    package static func mask(of mark: UInt32) -> UInt32 { mark >> 24 == 0x77 ? 0xFF00_0000 : .max }
+
+    /// A mark with its mask, as ip-rule(8) prints them: `fwmark 0xca6c`, `fwmark 0x77123456/0xff000000`.
+    package static func words(forMark mark: UInt32) -> String {
+        let mask = mask(of: mark)
+        return "fwmark 0x\(String(mark, radix: 16))\(mask == .max ? "" : "/0x\(String(mask, radix: 16))")"
+    }
+
     /// The mesh's own table in nf_tables, of family `inet`.
     package var firewallTable: String { "weft-\(interface)" }
 

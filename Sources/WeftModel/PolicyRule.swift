@@ -18,7 +18,8 @@ package struct PolicyRule: ConfiguredObject, Hashable {
     package enum Action: Hashable, Sendable {
         /// `lookup main suppress_prefixlength 0`: all of the main table but its default route.
         case lookupMainWithoutDefault
-        /// `not fwmark MARK lookup TABLE`: all that is not the tunnel's own.
+        /// `not fwmark MARK lookup TABLE`: all that is not the tunnel's own, nor any other of Weft's tunnels' (see
+        /// `MeshIdentity.mask`).
         case lookupUnlessMarked(mark: UInt32, table: UInt32)
 
         fileprivate var rank: UInt64 {
@@ -45,7 +46,7 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         let words =
             switch key.action {
             case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
-            case .lookupUnlessMarked(let mark, let table): "not fwmark 0x\(String(mark, radix: 16)) lookup \(table)"
+            case .lookupUnlessMarked(let mark, let table): "not \(MeshIdentity.words(forMark: mark)) lookup \(table)"
             }
         return strange.isEmpty ? words : "\(words) \(strange)"
     }

@@ -66,7 +66,7 @@ struct PolicyRuleTests {
                     text.contains("\(numbers.priority):\tfrom all lookup main suppress_prefixlength 0 proto 119"))
                 #expect(
                     text.contains(
-                        "\(numbers.priority + 1):\tnot from all fwmark 0x\(String(numbers.mark, radix: 16)) "
+                        "\(numbers.priority + 1):\tnot from all fwmark 0x\(String(numbers.mark, radix: 16))/0xff000000 "
                             + "lookup \(numbers.table) proto 119"))
             }
             // Without a wish they are still known, and go.
@@ -86,7 +86,7 @@ struct PolicyRuleTests {
             try pass(&plane, wanted)
             let tunnel = "priority \(numbers.priority + 1) protocol 119"
             let main = "table main priority \(numbers.priority) protocol 119"
-            let mark = "not fwmark \(numbers.mark) table \(numbers.table)"
+            let mark = "not fwmark \(numbers.mark)/0xff000000 table \(numbers.table)"
             for (rule, replacement) in [
                 ("\(mark) \(tunnel)", "\(mark) \(selector) \(tunnel)"),
                 ("suppress_prefixlength 0 \(main)", "suppress_prefixlength 0 \(selector) \(main)"),
@@ -108,13 +108,13 @@ struct PolicyRuleTests {
     }
 
     @Test(arguments: [
-        "fwmark MARK table TABLE priority TWO", "not fwmark 5 table TABLE priority TWO",
-        "not fwmark MARK table 77 priority TWO", "not fwmark MARK/0xff000000 table TABLE priority TWO",
+        "fwmark MARK/0xff000000 table TABLE priority TWO", "not fwmark 5 table TABLE priority TWO",
+        "not fwmark MARK/0xff000000 table 77 priority TWO", "not fwmark MARK table TABLE priority TWO",
         "table TABLE priority TWO", "table main priority ONE", "table main suppress_prefixlength 8 priority ONE",
         "not table main suppress_prefixlength 0 priority ONE", "fwmark 7 table main priority ONE",
-        "blackhole priority ONE", "not fwmark MARK table TABLE priority 9000",
-        "not fwmark MARK table TABLE suppress_prefixlength 0 priority TWO",
-        "not fwmark MARK unreachable priority TWO",
+        "blackhole priority ONE", "not fwmark MARK/0xff000000 table TABLE priority 9000",
+        "not fwmark MARK/0xff000000 table TABLE suppress_prefixlength 0 priority TWO",
+        "not fwmark MARK/0xff000000 unreachable priority TWO",
     ])
     func takesAwayWhatWasMadeInItsName(_ rule: String) throws {
         try onKernel { plane, _ in
@@ -260,6 +260,7 @@ private struct KernelTwin {
             encoder.attribute(15, table)
             encoder.attribute(21, UInt8(119))
             encoder.attribute(10, mark)
+            encoder.attribute(16, MeshIdentity.mask(of: mark))
         }
     }
 }
