@@ -40,20 +40,21 @@ extension Compiler {
         if node.isExit {
             for (user, other) in topology.nodes.enumerated()
             where other.useExit?.value == node.name && graph.isActive[user] {
-                sources += other.allowedIPs.map(\.value).filter { prefix in
-                    Self.privateNetworks.contains { $0.contains(prefix) }
-                }
+                sources += other.allowedIPs.map(\.value).filter(\.isPrivate)
             }
         }
-        return sources.filter { $0.family == .v4 || Self.uniqueLocal.contains($0) }
+        return sources.filter { $0.family == .v4 || $0.isPrivate }
     }
+}
 
-    /// RFC 4193.
-    private static let uniqueLocal = IPPrefix(IPAddress(v6: 0xFC00 << 48, 0), length: 7)
+extension IPPrefix {
     /// RFC 1918, RFC 6598 and RFC 4193.
     private static let privateNetworks = [
         IPPrefix(IPAddress(v4: 0x0A00_0000), length: 8), IPPrefix(IPAddress(v4: 0xAC10_0000), length: 12),
         IPPrefix(IPAddress(v4: 0xC0A8_0000), length: 16), IPPrefix(IPAddress(v4: 0x6440_0000), length: 10),
-        uniqueLocal,
+        IPPrefix(IPAddress(v6: 0xFC00 << 48, 0), length: 7),
     ]
+
+    /// Whether nobody outside knows the way to any of its addresses.
+    var isPrivate: Bool { Self.privateNetworks.contains { $0.contains(self) } }
 }

@@ -17,15 +17,7 @@ extension Validator {
             }
             if let killSwitch = node.killSwitch { check(killSwitch) }
             if let masquerade = node.masquerade { check(masquerade, of: index) }
-            if node.isExit, node.masquerade == nil, isActive[index] {
-                let place = place(of: .exit, index)
-                if isNew(place) {
-                    problems.warning(
-                        "topology.exit-without-masquerade",
-                        "\"\(node.name)\" is an exit, and does not masquerade: replies find no way back unless its networks are routed to it",
-                        at: place, notes: [Diagnostic.Note("`masquerade: true` puts its own address in the packets")])
-                }
-            }
+            if node.isExit, isActive[index] { checkWayBack(to: index) }
             guard let exit = node.useExit else { continue }
             if node.table == .off {
                 let place = place(of: .table, index)
@@ -63,6 +55,30 @@ extension Validator {
             "topology.mtu",
             "with an MTU under 1280 Linux takes IPv6 off the interface: \"\(node.name)\" loses its IPv6 address",
             at: place, notes: [Diagnostic.Note("write 1280 or more, or give the node IPv4 addresses only")])
+    }
+
+    /// What leaves by an exit under a private address is never answered.
+    private mutating func checkWayBack(to index: Int) {
+        let node = nodes[index]
+        let hidden = topology.mesh.addresses.map(\.value).filter { range in
+            guard let masquerade = node.masquerade else { return false }
+            return masquerade.sources.isEmpty || masquerade.sources.contains { $0.value.overlaps(range) }
+        }
+        let bare = topology.mesh.addresses.map(\.value).filter { $0.isPrivate && !hidden.contains($0) }
+        let place = place(of: node.masquerade == nil ? .exit : .masquerade, index)
+        guard !bare.isEmpty, isNew(place) else { return }
+        let list = bare.prefix(4).map(\.description).joined(separator: " and ") + (bare.count > 4 ? " …" : "")
+        problems.warning(
+            "topology.exit-without-masquerade",
+            "\"\(node.name)\" is an exit, and does not masquerade \(list): replies find no way back, unless others route "
+                + "\(bare.count == 1 ? "it" : "them") to \"\(node.name)\"",
+            at: place,
+            notes: [
+                Diagnostic.Note(
+                    node.masquerade == nil
+                        ? "`masquerade: true` puts its own address in the packets"
+                        : "it is not under `sources`")
+            ])
     }
 
     /// Each prefix by itself was looked at as it was read.

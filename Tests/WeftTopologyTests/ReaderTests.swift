@@ -44,7 +44,7 @@ private let keys = [
                 fwMark: 0xca6c
                 connect: full
                 exit: true
-                masquerade: {interfaces: [ens3], sources: [10.80.0.0/16], destinations: [198.51.100.0/24]}
+                masquerade: {interfaces: [ens3], sources: [10.80.0.0/16, "fd80::/48"], destinations: [198.51.100.0/24]}
               ana:
                 publicKey: \(keys[1])
                 addresses: [10.80.0.2]
@@ -88,7 +88,7 @@ private let keys = [
         #expect(fra.fwMark == 0xCA6C)
         #expect(fra.connect == .full)
         #expect(fra.masquerade?.interfaces.map(\.value) == ["ens3"])
-        #expect(fra.masquerade?.sources.map(\.value.description) == ["10.80.0.0/16"])
+        #expect(fra.masquerade?.sources.map(\.value.description) == ["10.80.0.0/16", "fd80::/48"])
         #expect(fra.masquerade?.destinations.map(\.value.description) == ["198.51.100.0/24"])
         #expect(fra.place.start == SourcePosition(line: 9, column: 3))
 
