@@ -21,6 +21,8 @@ package struct KernelDataplane: Dataplane {
         package var resolver: ResolverPrograms?
         /// Where /proc is; tests have their own.
         package var proc: String
+        /// What stands before /etc, /run and /usr where others' settings are read.
+        package var root = ""
         package var features: KernelFeatures
 
         package init(
@@ -118,6 +120,7 @@ package struct KernelDataplane: Dataplane {
         let table = try tables.read(mesh.firewallTable)
         observation.state.firewall = table.firewall
         observation.counts = table.counts
+        observation.foreign += try neighbours(of: mesh, interests)
         observation.state.resolver = try parts.resolver?.read(
             mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
         let memory = try parts.sysctls.memory()
@@ -183,6 +186,22 @@ package struct KernelDataplane: Dataplane {
         for table in Set(interests.rules.compactMap(\.table)).sorted() {
             if let object = try routes(of: mesh).intruders(inTable: table) { observation.foreign.append(object) }
         }
+    }
+
+    /// What of other programs works against the mesh.
+    private func neighbours(
+        of mesh: MeshIdentity, _ interests: Interests
+    ) throws(DataplaneError) -> [ForeignObject] {
+        // A mesh that is to go needs nothing of anybody.
+        if interests.flows.isEmpty { return [] }
+        let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
+        let found = managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty)
+        guard case .success(let channel) = tables.channel else { return found }
+        let links = links
+        let neighbours = Neighbours(channel: channel, interface: mesh.interface, flows: interests.flows) {
+            (try? links.find(mesh.interface))?.index ?? 0
+        }
+        return try neighbours.read() + found
     }
 
     package mutating func foreignRoutes(

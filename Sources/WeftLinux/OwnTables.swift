@@ -7,7 +7,7 @@ import WeftPlan
 /// The way to each mesh's own table. One socket, in the network namespace of the thread that made it.
 struct OwnTables {
     /// A failure where this kernel has nothing of the kind.
-    private let channel: Result<Channel, DataplaneError>
+    let channel: Result<Channel, DataplaneError>
     /// The table that was read last, by its name: what a plan is made from.
     private var last: (name: String, reading: NfTables.Reading)?
 

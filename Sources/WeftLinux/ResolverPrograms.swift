@@ -51,15 +51,7 @@ package struct ResolverPrograms {
 
     /// Whether systemd-resolved runs in the network namespace of this thread. `resolvectl` reaches it from others too,
     /// and would set what it knows of another interface that has there the number of ours.
-    private var isResolvedHere: Bool {
-        let namespace = SmallFile.target(of: "\(proc)/thread-self/ns/net")
-        return SmallFile.names(in: proc).contains { entry in
-            // The kernel keeps 15 bytes of a program's name.
-            entry.utf8.allSatisfy { UInt8(ascii: "0") <= $0 && $0 <= UInt8(ascii: "9") }
-                && readKernelText("\(proc)/\(entry)/comm") == "systemd-resolve"
-                && SmallFile.target(of: "\(proc)/\(entry)/ns/net") == namespace
-        }
-    }
+    private var isResolvedHere: Bool { runsHere("systemd-resolve", proc: proc) }
 
     /// What the link's settings are called: Debian's resolvconf orders by name, and a name that it does not know comes
     /// after every other interface's. wg-quick does the same.

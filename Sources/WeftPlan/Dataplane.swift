@@ -21,6 +21,8 @@ package protocol Dataplane {
 package struct Interests: Hashable, Sendable {
     /// The paths to read, besides those that the mesh has claimed.
     package var sysctls: [String]
+    /// Whether routes are wanted.
+    package var hasRoutes = false
     /// The rules that are wanted: others' rules and routes must not use their numbers.
     package var rules: [PolicyRule]
     /// What others' firewalls must let through.
@@ -42,6 +44,7 @@ package struct Interests: Hashable, Sendable {
         self.init(
             sysctls: (desired?.state.sysctls ?? []).map(\.path), rules: desired?.state.rules ?? [],
             flows: desired?.flows ?? [], hasResolver: desired?.state.resolver != nil)
+        hasRoutes = desired?.state.routes.isEmpty == false
     }
 }
 

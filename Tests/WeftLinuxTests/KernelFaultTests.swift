@@ -155,12 +155,14 @@ private struct Host {
                     .lookupUnlessMarked(mark: 0x77 + device.fwMark, table: tunnelTable)),
             ]
         }
-        return DesiredState(
+        var desired = DesiredState(
             mesh: mesh.mesh, interface: mesh.interface, node: "here",
             state: HostState(
                 link: Link(name: mesh.interface, mtu: mtu, alias: mesh.alias), device: device,
                 addresses: addresses.sorted { $0.key < $1.key }, peers: peers,
                 routes: routes.sorted { $0.key < $1.key }, rules: rules, sysctls: sysctls))
+        desired.flows = [.deliver]
+        return desired
     }
 
     private func peer(
@@ -295,6 +297,7 @@ struct KernelFaultTests {
                 ip route add 10.44.0.0/16 dev f0 proto 119 metric 5; ip -6 route add fd44::/64 dev f0; \
                 ip route add blackhole 10.45.0.0/16 table 700; ip rule add from 192.168.7.0/24 table 700 priority 900
                 """)
+            shell("nft 'table ip n { chain input { type filter hook input priority 0; policy drop; }; }' 2>/dev/null")
             let snapshot =
                 "ip -o link; ip -o address; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all"
             var host = Host()

@@ -1,0 +1,367 @@
+// Other programs' firewalls and network managers: named where they stand against a mesh, and no longer once they let it be.
+
+import Glibc
+import Netlink
+import Testing
+import WeftModel
+import WeftPlan
+
+@testable import WeftLinux
+
+@Suite(.enabled(if: TestNamespace.obstacle == nil, TestNamespace.obstacle))
+struct NeighboursTests {
+    private static let everything: Set<DesiredState.Flow> = [.listen(port: 51820), .deliver, .forward]
+
+    private func onKernel(_ body: (inout KernelDataplane, KernelFixture) throws -> Void) throws {
+        try TestNamespace.run {
+            let fixture = try KernelFixture()
+            var plane = fixture.plane
+            try body(&plane, fixture)
+        }
+    }
+
+    private func found(
+        _ plane: inout KernelDataplane, _ flows: Set<DesiredState.Flow> = everything
+    ) throws -> [ForeignObject] {
+        try plane.observe(MeshIdentity(mesh: "corp", interface: "wg0"), Interests(flows: flows)).foreign
+            .filter { $0.kind == "chain" }
+    }
+
+    private func nft(_ rules: String) -> Bool { shell("nft -f - <<'END'\n\(rules)\nEND") }
+
+    /// Runs a command of a remedy that is one for nft, or what iptables would do.
+    private func follow(_ remedy: String) {
+        let commands = remedy.split(separator: "`")[1].split(separator: ";")
+        for command in commands {
+            var words = command.split(separator: " ").map(String.init)
+            if words[0] == "iptables" || words[0] == "ip6tables" {
+                // iptables -I CHAIN -i|-o IF -j ACCEPT; iptables -I CHAIN -p udp --dport N -j ACCEPT
+                let match =
+                    switch words[3] {
+                    case "-i": "iifname \(words[4])"
+                    case "-o": "oifname \(words[4])"
+                    default: "udp dport \(words[6])"
+                    }
+                words = ["nft insert rule", words[0] == "iptables" ? "ip" : "ip6", "filter", words[2], match, "accept"]
+            }
+            #expect(shell(words.joined(separator: " ")), "\(command)")
+        }
+    }
+
+    @Test func saysNothingWhereNothingStandsInTheWay() throws {
+        try onKernel { (plane, _) throws in
+            #expect(try found(&plane) == [])
+            #expect(
+                nft(
+                    """
+                    table inet weft-wg1 { chain input { type filter hook input priority 0; policy drop; }; }
+                    table ip filter { chain INPUT { type filter hook input priority 0; policy accept; }; }
+                    table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; policy accept; }; }
+                    table bridge b { chain forward { type filter hook forward priority 0; policy drop; }; }
+                    table netdev n { }
+                    table inet mine {
+                        chain forward { type filter hook forward priority 0; ip saddr 192.0.2.1 drop; tcp dport 25 reject; }
+                        chain prerouting { type filter hook prerouting priority 0; policy drop; }
+                    }
+                    """))
+            #expect(try found(&plane) == [])
+            #expect(nft("table inet mine { chain input { type filter hook input priority 0; policy drop; }; }"))
+            #expect(try found(&plane).count == 1)
+            // What is not needed is not asked for, and a mesh that goes needs nothing.
+            #expect(try found(&plane, [.forward]) == [])
+            #expect(try found(&plane, []) == [])
+        }
+    }
+
+    /// As Docker leaves it: the remedy names its own chain, and following it is enough.
+    @Test func namesDocker() throws {
+        try onKernel { (plane, _) throws in
+            #expect(
+                nft(
+                    """
+                    table ip filter {
+                        chain DOCKER-USER { counter return; }
+                        chain DOCKER-FORWARD { oifname docker0 counter accept; }
+                        chain FORWARD {
+                            type filter hook forward priority 0; policy drop;
+                            counter jump DOCKER-USER
+                            counter jump DOCKER-FORWARD
+                        }
+                        chain INPUT { type filter hook input priority 0; policy accept; }
+                    }
+                    """))
+            let objects = try found(&plane)
+            let object = try #require(objects.first)
+            #expect(objects.count == 1)
+            #expect(object.kind == "chain")
+            #expect(object.relation == .hinders)
+            #expect(object.description == "ip filter FORWARD (Docker) drops what is forwarded from and to wg0")
+            #expect(
+                object.remedy
+                    == "Let it through: `iptables -I DOCKER-USER -i wg0 -j ACCEPT; iptables -I DOCKER-USER -o wg0 -j ACCEPT`."
+            )
+            follow(object.remedy)
+            #expect(try found(&plane) == [])
+        }
+    }
+
+    @Test func namesUfw() throws {
+        try onKernel { (plane, _) throws in
+            let base = """
+                table ip6 filter {
+                    chain ufw6-user-input { UDP }
+                    chain ufw6-user-forward { FORWARD }
+                    chain ufw6-before-input { iifname lo accept; ct state established,related accept; jump ufw6-user-input; }
+                    chain INPUT { type filter hook input priority 0; policy drop; jump ufw6-before-input; }
+                    chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw6-user-forward; }
+                }
+                """
+            func rules(_ input: String, _ forward: String) -> String {
+                "table ip6 filter\ndelete table ip6 filter\n"
+                    + base.replacing("UDP", with: input).replacing("FORWARD }", with: "\(forward) }")
+            }
+            #expect(nft(rules("", "")))
+            let objects = try found(&plane)
+            #expect(
+                objects.map(\.description) == [
+                    "ip6 filter INPUT (ufw) drops the tunnel's own packets to UDP port 51820, and what comes in by wg0 for this host",
+                    "ip6 filter FORWARD (ufw) drops what is forwarded from and to wg0",
+                ])
+            #expect(objects.first?.remedy == "Let it through: `ufw allow 51820/udp; ufw allow in on wg0`.")
+            #expect(
+                objects.last?.remedy == "Let it through: `ufw route allow in on wg0; ufw route allow out on wg0`.")
+            #expect(nft(rules("udp dport 51820 accept;", "")))
+            #expect(
+                try found(&plane).first?.description
+                    == "ip6 filter INPUT (ufw) drops what comes in by wg0 for this host")
+            #expect(nft(rules("udp dport 51820 accept; iifname wg0 accept;", "oifname wg0 accept;")))
+            #expect(try found(&plane) == [])
+        }
+    }
+
+    @Test func namesFirewalld() throws {
+        try onKernel { (plane, _) throws in
+            let zones = """
+                table inet firewalld {
+                    chain filter_IN_public { tcp dport 22 accept; PORT }
+                    chain filter_INPUT_ZONES { TRUSTED iifname eth0 goto filter_IN_public; goto filter_IN_public; }
+                    chain filter_INPUT {
+                        type filter hook input priority 10; policy accept;
+                        ct state { established, related } accept
+                        jump filter_INPUT_ZONES
+                        reject with icmpx admin-prohibited
+                    }
+                }
+                """
+            #expect(nft(zones.replacing("PORT", with: "").replacing("TRUSTED", with: "")))
+            let object = try #require(try found(&plane).first)
+            #expect(object.description.hasPrefix("inet firewalld filter_INPUT (firewalld) drops the tunnel's own"))
+            #expect(
+                object.remedy
+                    == "Let it through: `firewall-cmd --permanent --add-port=51820/udp; "
+                    + "firewall-cmd --permanent --zone=trusted --add-interface=wg0; firewall-cmd --reload`.")
+            #expect(
+                nft(
+                    "delete table inet firewalld\n"
+                        + zones.replacing("PORT", with: "udp dport 51820 accept;")
+                        .replacing("TRUSTED", with: "iifname wg0 accept;")))
+            #expect(try found(&plane) == [])
+        }
+    }
+
+    /// The rules of others that are only known by what they do: refused at the end, or dropped by policy.
+    @Test(arguments: [
+        ("ip filter INPUT", "input", "policy accept; ct state established accept; counter log drop;"),
+        (
+            "ip filter FORWARD", "forward",
+            "policy accept; ct state established accept; reject with icmp host-prohibited;"
+        ),
+        ("ip6 filter OUTPUT", "output", "policy drop; oifname eth0 accept;"),
+        ("inet mine input", "input", "policy drop; tcp dport 22 accept;"),
+        ("inet mine forward", "forward", "policy drop; iifname eth0 oifname eth1 accept;"),
+        ("inet mine output", "output", "policy drop; udp dport 53 accept;"),
+        ("ip mine input", "input", "policy drop; iifname vmap { eth0 : drop };"),
+    ])
+    func theRemedyIsEnough(_ place: String, _ hook: String, _ rules: String) throws {
+        try onKernel { (plane, _) throws in
+            let words = place.split(separator: " ")
+            #expect(
+                nft(
+                    "table \(words[0]) \(words[1]) { chain \(words[2]) { type filter hook \(hook) priority 0; \(rules) }; }"
+                ))
+            let objects = try found(&plane)
+            #expect(objects.count == 1)
+            #expect(objects.first?.description.hasPrefix(place) == true)
+            follow(objects.first?.remedy ?? "")
+            #expect(try found(&plane) == [])
+        }
+    }
+
+    /// In how many ways a rule may name the mesh.
+    @Test(arguments: [
+        "iifname wg0 accept", "iifname \"wg*\" accept", "oifname { eth0, wg0 } accept", "iifname { wg0, wg1 } accept",
+        "iifname @tunnels accept", "iif wg0 accept", "jump other", "iifname vmap { eth0 : drop, wg0 : accept }",
+        "ip saddr 10.80.0.0/16 accept comment \"weft: our mesh\"", "ct state new jump other",
+    ])
+    func knowsWhereItIsNamed(_ rule: String) throws {
+        try onKernel { (plane, _) throws in
+            shell("ip link add wg0 type bridge")
+            func table(_ rule: String, _ name: String) -> String {
+                """
+                table inet mine
+                delete table inet mine
+                table inet mine {
+                    set tunnels { type ifname; elements = { eth1, \(name) }; }
+                    chain other { oifname \(name) accept; }
+                    chain forward { type filter hook forward priority 0; policy drop; \(rule); }
+                }
+                """
+            }
+            #expect(nft(table(rule, "wg0")))
+            #expect(try found(&plane, [.forward]) == [])
+            // Another interface's name is not ours.
+            if rule.contains("comment") || rule.contains("*") { return }
+            shell("ip link add wg7 type bridge")
+            #expect(nft(table(rule.replacing("wg0", with: "wg7"), "wg01")))
+            #expect(try found(&plane, [.forward]).count == 1)
+        }
+    }
+
+    /// Rules of iptables, as it writes them itself.
+    @Test(
+        .enabled(if: shell("command -v iptables-nft >/dev/null"), "iptables-nft"),
+        arguments: ["iptables-nft", "ip6tables-nft"])
+    func readsWhatIptablesWrites(_ program: String) throws {
+        let name = program.replacing("-nft", with: "")
+        try onKernel { (plane, _) throws in
+            func followWithIptables() throws {
+                for object in try found(&plane) {
+                    let remedy = object.remedy.split(separator: "`")[1].replacing(name, with: program)
+                    #expect(shell(String(remedy)), "\(remedy)")
+                }
+            }
+            // A last rule that refuses all, as Oracle's images have it, and policies.
+            shell("\(program) -A INPUT -p tcp --dport 22 -j ACCEPT; \(program) -A INPUT -j REJECT")
+            shell("\(program) -P FORWARD DROP; \(program) -P OUTPUT DROP; \(program) -A OUTPUT -o lo -j ACCEPT")
+            #expect(try found(&plane).count == 3)
+            #expect(try found(&plane).allSatisfy { $0.description.contains("(iptables)") })
+            try followWithIptables()
+            #expect(try found(&plane) == [])
+
+            shell("\(program) -F; \(program) -P OUTPUT ACCEPT; \(program) -P FORWARD ACCEPT")
+            shell("\(program) -P INPUT DROP; \(program) -A INPUT -p udp -m multiport --dports 53,51820 -j ACCEPT")
+            #expect(try found(&plane, [.listen(port: 51820)]) == [])
+            #expect(try found(&plane, [.listen(port: 51821)]).count == 1)
+            shell("\(program) -F; \(program) -A INPUT -p udp --dport 51000:52000 -j ACCEPT")
+            #expect(try found(&plane, [.listen(port: 51820)]) == [])
+            shell("\(program) -F; \(program) -A INPUT -i wg+ -j ACCEPT")
+            #expect(try found(&plane, [.deliver]) == [])
+
+            shell("\(program) -F; \(program) -P INPUT ACCEPT; \(program) -P FORWARD DROP")
+            shell("\(program) -N DOCKER-USER; \(program) -A FORWARD -j DOCKER-USER")
+            #expect(try found(&plane).map { $0.description.contains("(Docker)") } == [true])
+            try followWithIptables()
+            #expect(try found(&plane) == [])
+        }
+    }
+
+    @Test(arguments: [
+        "udp dport 51820 accept", "udp dport { 53, 51820 } accept", "meta l4proto udp th dport 51820 accept",
+        "udp dport @open accept", "udp dport 51820-51820 accept",
+    ])
+    func knowsWhereItsPortIsNamed(_ rule: String) throws {
+        try onKernel { (plane, _) throws in
+            for (port, count) in [(51820, 0), (51821, 1)] {
+                #expect(
+                    nft(
+                        """
+                        table inet mine
+                        delete table inet mine
+                        table inet mine {
+                            set open { type inet_service; elements = { 53, \(port) }; }
+                            chain input {
+                                type filter hook input priority 0; policy drop; \(rule.replacing("51820", with: "\(port)"));
+                            }
+                        }
+                        """))
+                #expect(try found(&plane, [.listen(port: 51820)]).count == count)
+            }
+        }
+    }
+}
+
+struct NetworkManagersTests {
+    private let folder = TemporaryFolder()
+
+    init() {
+        for name in [
+            "proc/1/ns", "proc/2/ns", "proc/thread-self/ns", "run/systemd/netif", "run/NetworkManager/conf.d",
+            "etc/systemd/networkd.conf.d", "etc/NetworkManager/conf.d", "usr/lib/systemd/networkd.conf.d",
+            "usr/lib/NetworkManager/conf.d",
+        ] {
+            system("mkdir -p '\(folder.path)/\(name)'")
+        }
+        symlink("net:[7]", "\(folder.path)/proc/thread-self/ns/net")
+    }
+
+    private func start(_ name: String, namespace: String = "net:[7]") {
+        folder.write(name + "\n", to: "proc/1/comm")
+        unlink("\(folder.path)/proc/1/ns/net")
+        symlink(namespace, "\(folder.path)/proc/1/ns/net")
+    }
+
+    private func found(routes: Bool = true, rules: Bool = true) -> [ForeignObject] {
+        NetworkManagers(proc: "\(folder.path)/proc", root: folder.path, interface: "wg0")
+            .read(routes: routes, rules: rules)
+    }
+
+    @Test func namesNetworkdUntilItIsToldToLetBe() {
+        #expect(found() == [])
+        start("systemd-network", namespace: "net:[8]")
+        #expect(found() == [])
+        start("systemd-network")
+        #expect(found().map(\.kind) == ["manager"])
+        #expect(found().first?.relation == .hinders)
+        #expect(found().first?.description.contains("removes routes and policy rules") == true)
+        #expect(found().first?.remedy.contains("/etc/systemd/networkd.conf.d/weft.conf") == true)
+        #expect(found(routes: true, rules: false).first?.remedy.contains("RoutingPolicy") == false)
+        #expect(found(routes: false, rules: false) == [])
+        folder.write("[Network]\nManageForeignRoutes = no\n", to: "etc/systemd/networkd.conf")
+        #expect(found().first?.description.contains("removes policy rules that") == true)
+        folder.write(
+            "# ours\n[Network]\nManageForeignRoutingPolicyRules=false\n", to: "etc/systemd/networkd.conf.d/weft.conf")
+        #expect(found() == [])
+        // A drop-in that counts later has the last word.
+        folder.write("[Network]\nManageForeignRoutes=yes\n", to: "usr/lib/systemd/networkd.conf.d/zz.conf")
+        #expect(found().first?.description.contains("removes routes that") == true)
+        folder.write("", to: "etc/systemd/networkd.conf.d/zz.conf")
+        #expect(found() == [])
+    }
+
+    /// What the remedy says is a command, and doing it is enough.
+    @Test(arguments: ["systemd-network", "NetworkManager"])
+    func theRemedyIsEnough(_ name: String) throws {
+        start(name)
+        let remedy = try #require(found().first?.remedy)
+        let command = remedy.split(separator: "`")[1].split(separator: ";").dropLast().joined(separator: ";")
+        #expect(system(command.replacing("/etc", with: "\(folder.path)/etc")) == 0)
+        #expect(found() == [])
+    }
+
+    @Test(arguments: [
+        ("[keyfile]\nunmanaged-devices=interface-name:wg0", true),
+        ("[keyfile]\nunmanaged-devices=mac:00:11:22:33:44:55;interface-name:wg*", true),
+        ("[keyfile]\nunmanaged-devices=type:wireguard", true), ("[keyfile]\nunmanaged-devices=*", true),
+        ("[keyfile]\nunmanaged-devices=*,except:interface-name:wg0", false),
+        ("[keyfile]\nunmanaged-devices=interface-name:wg1", false),
+        ("[main]\nunmanaged-devices=interface-name:wg0", false),
+        ("[device-x]\nmatch-device=interface-name:wg*\nmanaged=0", true),
+        ("[device-x]\nmatch-device=interface-name:wg*\nmanaged=1", false),
+    ])
+    func knowsWhatNetworkManagerWasTold(_ text: String, _ isSilent: Bool) {
+        start("NetworkManager")
+        #expect(found().count == 1)
+        folder.write(text + "\n", to: "usr/lib/NetworkManager/conf.d/10-x.conf")
+        #expect(found().isEmpty == isSilent)
+    }
+}
