@@ -8,7 +8,7 @@
 #   begin_stream NAME HOST tcp|udp ADDRESS PORT  twenty questions a second, until end_stream (see `talk`)
 #   begin_push NAME HOST ADDRESS PORT  one question over UDP, and twenty datagrams a second back, until end_stream
 #   stream_grows NAME [SECONDS]    does more come back within the time (2)?
-#   end_stream NAME                ends it; for begin_stream prints `sent N answered M`
+#   end_stream NAME                ends it, and prints `sent N answered M`
 
 _traffic_talk=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/talk
 declare -A _traffic_streams=()
@@ -77,6 +77,7 @@ _traffic_grew() { [ "$(stat -c %s "$_mesh_folder/stream-$1")" -gt "$2" ]; }
 
 end_stream() {
     kill "${_traffic_streams[$1]}" 2>/dev/null
-    wait "${_traffic_streams[$1]}" 2>/dev/null
+    _traffic_until 5 _traffic_summed_up "$1"
     tail -n 1 "$_mesh_folder/stream-$1"
 }
+_traffic_summed_up() { [[ $(tail -n 1 "$_mesh_folder/stream-$1") == sent* ]]; }

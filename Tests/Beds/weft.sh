@@ -8,6 +8,7 @@
 #   topology_file NAME             standard input becomes a file of the topology
 #   public_key HOST                the host's public key
 #   weft HOST COMMAND…             runs weft on a host; plan, apply, status, doctor and down get the topology by themselves
+#   watched HOST WHAT              apply succeeds; $mutations is how often it asked the kernel, or a device, for a change
 #   converges HOST                 apply succeeds, and a plan after it has nothing to do
 #   unchanged HOST WHAT            plan has nothing to do
 #   handshake HOST PEER [IF]       seconds since 1970 of the last handshake with a peer host; 0: never
@@ -73,6 +74,12 @@ weft() {
         ;;
     *) enter "$host" "$WEFT" "$command" "$@" ;;
     esac
+}
+
+watched() {
+    local log=$_mesh_folder/hosts/$1/scratch/trace
+    succeeds "$2" enter "$1" strace -f -e trace=sendto,sendmsg,write -o "$log" "$WEFT" apply --yes "$topology"
+    mutations=$(grep -cE 'RTM_(NEW|DEL|SET)|NFT_MSG_(NEW|DEL)|NLM_F_CREATE|NLM_F_REPLACE|(write|send[a-z]*)\([0-9]+, "set=1' "$log")
 }
 
 converges() {
