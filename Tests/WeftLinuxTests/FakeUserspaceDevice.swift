@@ -47,6 +47,7 @@ final class FakeUserspaceDevice: Sendable {
                 device.release()
                 return nil
             }, Unmanaged.passRetained(self).toOpaque())
+        pthread_detach(thread)
     }
 
     /// Ends it: whoever waits for it is refused.
