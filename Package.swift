@@ -107,6 +107,7 @@ let package = Package(
             name: "WeftLinuxTests",
             dependencies: [
                 "CLinux", "Netlink", "WeftFaults", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile",
+                "WeftTestSupport",
             ],
             swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),

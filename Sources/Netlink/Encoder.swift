@@ -92,7 +92,7 @@ package struct Encoder: ~Copyable {
             address(messageAt: start, sequence: sequence &+ UInt32(messages), port: port, adding: 0)
             messages += 1
             let next = start + (length + 3) & ~3
-            if next >= count {
+            if next >= count, messages > 2 {
                 let number = sequence &+ UInt32(max(messages - 2, 0))
                 address(messageAt: previous, sequence: number, port: port, adding: UInt16(NLM_F_ACK))
             }

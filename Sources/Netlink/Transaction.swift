@@ -36,15 +36,23 @@ extension Channel {
         var capacity = max(size, 16 << 10)
         while true {
             var encoder = Encoder(capacity: capacity)
-            encoder.putBatchEdge(UInt16(NFNL_MSG_BATCH_BEGIN), subsystem) {
-                $0.attribute(UInt16(NFNL_BATCH_GENID.rawValue), generation.bigEndian)
-            }
-            body(&encoder)
-            encoder.putBatchEdge(UInt16(NFNL_MSG_BATCH_END), subsystem) { _ in }
+            encoder.putBatch(subsystem, generation, body)
             if !encoder.hasOverflowed { return try transact(&encoder) }
             capacity *= 2
             guard capacity <= Self.longestTransaction else { throw TransactionFailure(.tooLong) }
         }
+    }
+
+    /// Waits for a transaction that is just being carried out, anybody's. The kernel gives the configuration its new
+    /// generation a moment before it shows what is new: whoever reads in between sees some of both. An empty transaction
+    /// changes nothing and waits its turn.
+    ///
+    /// What it is answered, should `generation` be over, is left alone: whoever compares generations finds out.
+    package func awaitTransactions(of subsystem: Int32, generation: UInt32) throws(NetlinkError) {
+        var encoder = Encoder(capacity: 128)
+        encoder.putBatch(subsystem, generation) { _ in }
+        _ = encoder.address(from: nextSequence(2) &- 1, port: port)
+        try transmit(encoder)
     }
 
     /// Sends what was encoded, and reads up to the acknowledgement of the last message before the end.
@@ -80,6 +88,15 @@ extension Channel {
 }
 
 extension Encoder {
+    /// What `body` puts, between a begin and an end.
+    fileprivate mutating func putBatch(_ subsystem: Int32, _ generation: UInt32, _ body: (inout Encoder) -> Void) {
+        putBatchEdge(UInt16(NFNL_MSG_BATCH_BEGIN), subsystem) {
+            $0.attribute(UInt16(NFNL_BATCH_GENID.rawValue), generation.bigEndian)
+        }
+        body(&self)
+        putBatchEdge(UInt16(NFNL_MSG_BATCH_END), subsystem) { _ in }
+    }
+
     /// A message that begins or ends a transaction of `subsystem`.
     fileprivate mutating func putBatchEdge(
         _ type: UInt16, _ subsystem: Int32, _ attributes: (inout Encoder) -> Void

@@ -38,6 +38,7 @@ struct NfTables {
                 // Where there is no table, one question is enough.
                 guard try exists() else { return Reading() }
                 let before = try generation()
+                try channel.awaitTransactions(of: NFNL_SUBSYS_NFTABLES, generation: before)
                 do throws(NetlinkError) {
                     var reading = try readOnce(expecting: expected)
                     reading.generation = before
@@ -125,7 +126,8 @@ struct NfTables {
                 encoder.text(NFTA_SET_ELEM_LIST_SET, set.name)
             }
             firewall.strangers += elements.oddities.sorted().map { "set \(set.name): an element with \($0)" }
-            set.elements = elements.finish()
+            guard let found = elements.finish() else { throw .interrupted }
+            set.elements = found
             firewall.sets.append(set)
         }
         firewall.counters = objects.counters.sorted { $0.name < $1.name }

@@ -125,18 +125,22 @@ struct ElementReading: MessageConsumer {
         oddities = []
     }
 
-    /// All that were taken, ascending.
-    mutating func finish() -> [FirewallSet.Element] {
+    /// All that were taken, ascending; nil where one came twice: then the answer cannot be believed.
+    mutating func finish() -> [FirewallSet.Element]? {
         guard isConcatenation else { return ranges() }
-        if !elements.isAscending { elements.sort { $0.key < $1.key } }
-        return elements
+        if elements.isAscending { return elements }
+        elements.sort { $0.key < $1.key }
+        return elements.isAscending ? elements : nil
     }
 
     /// A range ends before the next point, whichever that is; the last one at the end of all keys.
-    private mutating func ranges() -> [FirewallSet.Element] {
+    private mutating func ranges() -> [FirewallSet.Element]? {
         // The kernel begins at the highest.
         points.reverse()
-        if !points.isAscending { points.sort() }
+        if !points.isAscending {
+            points.sort()
+            guard points.isAscending else { return nil }
+        }
         var elements: [FirewallSet.Element] = []
         elements.reserveCapacity(points.count / 2)
         for (index, point) in points.enumerated() where !point.isEnd {

@@ -287,6 +287,50 @@ extension Firewall {
         """
 }
 
+extension Firewall {
+    /// Half of the elements are ranges of addresses, half flows to ports with counters; as many rules in each of four
+    /// chains.
+    static func large(elements: Int, rules: Int) -> Firewall {
+        var firewall = Firewall(counters: (0..<100).map { FirewallCounter("access-\(100 + $0)") })
+        let half = UInt32(elements / 2)
+        firewall.sets = [
+            FirewallSet(
+                "allow4", [.address4],
+                elements: (0..<half).map { number in
+                    var (lower, upper) = (FirewallKey(), FirewallKey())
+                    lower.append(0x0A00_0000 + number * 16)
+                    upper.append(0x0A00_0000 + number * 16 + number % 15)
+                    return .init(lower, upper)
+                }),
+            FirewallSet(
+                "ports4", [.address4, .address4, .transport, .port], hasCounters: true,
+                elements: (0..<half).map { number in
+                    func key(_ port: UInt16) -> FirewallKey {
+                        var key = FirewallKey()
+                        key.append(0x0A00_0000 + number)
+                        key.append(0x0A01_0000 + number % 50)
+                        key.append(transport: 6)
+                        key.append(port: port)
+                        return key
+                    }
+                    return .init(key(80), key(90), counter: "access-\(100 + number % 100)")
+                }),
+        ]
+        firewall.chains = ["a", "b", "c", "d"].map { name in
+            FirewallChain(
+                name, base: .init(.filter, .forward, priority: 0),
+                rules: (0..<rules / 4).map { number in
+                    FirewallRule(
+                        Step.interface(.outputInterface, is: "wg\(number)") + Step.ipv4 + [
+                            .payload(.network, offset: 16, length: 4), .lookup(set: "allow4"), .counter,
+                            .verdict(.accept),
+                        ], comment: "rule \(number)")
+                })
+        }
+        return firewall
+    }
+}
+
 /// The table of a mesh on `wg0` in the calling thread's namespace.
 struct Tables {
     static let name = "weft-wg0"
@@ -309,12 +353,12 @@ struct Tables {
         #expect(pclose(pipe) == 0)
     }
 
-    func firewall() throws -> Firewall? { try tables.read().firewall }
+    func firewall() throws(DataplaneError) -> Firewall? { try tables.read().firewall }
 
     func make(_ firewall: Firewall) -> Outcome { tables.perform(.create(firewall, table: Self.name), last: nil) }
 
     /// Leads what is there to what is wanted, as a plan would.
-    func lead(to wanted: Firewall?) throws -> Outcome? {
+    func lead(to wanted: Firewall?) throws(DataplaneError) -> Outcome? {
         let last = try tables.read()
         guard let operation = operation(from: last.firewall, to: wanted) else { return nil }
         return tables.perform(operation, last: last)

@@ -38,6 +38,12 @@ package struct MessageHeader: Hashable, Sendable {
 
     package var isDump: Bool { Int32(flags) & Int32(NLM_F_DUMP) == Int32(NLM_F_DUMP) }
 
+    private static let questions = Set(
+        [
+            NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETRULE, NFT_MSG_GETSET, NFT_MSG_GETSETELEM, NFT_MSG_GETOBJ,
+            NFT_MSG_GETFLOWTABLE, NFT_MSG_GETGEN,
+        ].map { UInt16($0.rawValue) })
+
     /// Whether the request changes something in the kernel.
     package func isMutation(on bus: Bus) -> Bool {
         switch bus {
@@ -45,8 +51,8 @@ package struct MessageHeader: Hashable, Sendable {
         case .route: type & 3 != UInt16(RTM_GETLINK) & 3
         // Asking for a family's number is the one request that is neither a dump nor a change.
         case .generic: !isDump && type != UInt16(GENL_ID_CTRL)
-        // All that changes something stands between a begin and an end.
-        case .netfilter: type == UInt16(NFNL_MSG_BATCH_BEGIN)
+        // What stands between a begin and an end: new or delete. These two alone change nothing.
+        case .netfilter: type >> 8 == UInt16(NFNL_SUBSYS_NFTABLES) && !Self.questions.contains(type & 0xFF)
         }
     }
 

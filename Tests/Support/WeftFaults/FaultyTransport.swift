@@ -42,7 +42,7 @@ package final class FaultyTransport: Transport {
         answers = []
         isOver = false
         // The end of a transaction is not answered.
-        let isTransaction = bus == .netfilter && headers.first?.isMutation(on: bus) ?? false
+        let isTransaction = bus == .netfilter && headers.contains { $0.isMutation(on: bus) }
         lastSequence = (isTransaction ? headers.dropLast().last : headers.last)?.sequence ?? 0
         fault = script.next(isDump: headers.first?.isDump ?? false)
         switch fault {
