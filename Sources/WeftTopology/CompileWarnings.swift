@@ -122,11 +122,15 @@ extension Compiler {
 
     private mutating func check(_ dns: DNSSettings, _ prefixes: [IPPrefix]) {
         if facts.resolvers?.isEmpty == true {
-            diagnostics.append(
+            // All else would be done, and names still asked of servers that the mesh was to replace.
+            refusals.append(
                 Diagnostic(
-                    "host.no-resolver", .warning,
+                    "host.no-resolver", .error,
                     "neither systemd-resolved nor resolvconf is here: the name servers of \(node.name) cannot be set",
-                    at: dns.place, notes: [Diagnostic.Note("install one of them, or take `dns` out")]))
+                    at: dns.place,
+                    notes: [
+                        Diagnostic.Note("start systemd-resolved, install the package openresolv, or take `dns` out")
+                    ]))
         }
         for server in dns.servers {
             let address = server.value

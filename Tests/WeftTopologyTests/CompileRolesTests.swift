@@ -504,7 +504,8 @@ private func packet(
             compilation.desired.state.resolver
                 == ResolverSetting(
                     interface: "wg0", servers: [try ip("10.80.0.1"), try ip("9.9.9.9")], domains: ["corp.internal"]))
-        #expect(compilation.diagnostics.map(\.id) == ["host.no-resolver", "host.dns-outside"])
+        #expect(compilation.refusals.map(\.id) == ["host.no-resolver"])
+        #expect(compilation.diagnostics.map(\.id) == ["host.dns-outside"])
         facts.resolvers = [.resolvconf]
         let tunnelled = try topology(client: "useExit: fra\n    dns: {servers: [9.9.9.9]}").compilation(
             of: "ana", facts)
