@@ -8,7 +8,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
 . "$here/../Beds/weft.sh"
-need wg python3 || done_testing
+need wg python3 nft || done_testing
 killpoint=${WEFT%/*}/weft-killpoint
 if [ ! -x "$killpoint" ]; then
     skip "this scenario" "$killpoint"
@@ -44,11 +44,20 @@ random() {
 state() { # HOST INTERFACE
     live "$1" "$2" | grep -vE 'dev eth0|^default' | sed '/== sysctls/,$d'
     enter "$1" wg show "$2" preshared-keys 2> /dev/null | sort
+    # Without what has been counted, and sorted: chains and sets stand in the order in which they were made.
+    enter "$1" nft --stateless list table inet "weft-$2" 2> /dev/null | sed '1d; $d' |
+        awk -v RS= '{ gsub(/\n/, "\001"); print }' | sort | tr '\001' '\n'
+    rules "$1"
 }
-sysctls() { enter "$1" cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding | paste -sd' '; }
-leftovers() { # HOST
-    enter "$1" sh -c 'ls /sys/class/net; ip route show table all proto 119; ip -6 route show table all proto 119' |
+rules() { enter "$1" sh -c 'ip -4 rule; ip -6 rule' | grep -vE '^(0|32766|32767):'; }
+sysctls() {
+    enter "$1" sh -c 'cd /proc/sys/net; cat ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/all/src_valid_mark' |
         paste -sd' '
+}
+leftovers() { # HOST
+    enter "$1" sh -c 'ls /sys/class/net; ip route show table all proto 119; ip -6 route show table all proto 119
+        nft list tables' | paste -sd' '
+    rules "$1"
     sysctls "$1"
 }
 nothing=$(leftovers clean)
