@@ -211,12 +211,13 @@ struct Neighbours {
         func forwardCommands(_ interface: String, _ chain: NeighbourChain) -> [String] {
             switch self {
             case .firewalld:
+                // The zone lets out of the mesh, the policy into it. A call does one thing only, and the name of a policy
+                // has at most 11 characters: one for all meshes.
                 [
-                    "firewall-cmd --permanent --zone=trusted --add-interface=\(interface)",
-                    "firewall-cmd --permanent --new-policy=weft-\(interface)",
-                    "firewall-cmd --permanent --policy=weft-\(interface) --add-ingress-zone=trusted "
-                        + "--add-egress-zone=ANY --set-target=ACCEPT",
-                ]
+                    "--zone=trusted --add-interface=\(interface)", "--new-policy=weft",
+                    "--policy=weft --add-ingress-zone=ANY", "--policy=weft --add-egress-zone=trusted",
+                    "--policy=weft --set-target=ACCEPT",
+                ].map { "firewall-cmd --permanent \($0)" }
             case .ufw: ["ufw route allow in on \(interface)", "ufw route allow out on \(interface)"]
             case .docker:
                 ["i", "o"].map { "\(chain.iptables) -I DOCKER-USER -\($0) \(interface) -j ACCEPT" }

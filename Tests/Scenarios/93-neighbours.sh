@@ -1,0 +1,340 @@
+#!/bin/bash
+# Other programs' firewalls on the same host: Docker's, ufw's, firewalld's, and one that was written by hand. Theirs are
+# never touched. Where they drop what the mesh needs, the plan names them and what to type, and typed it works. And what a
+# host may lack: settings that can be written, nf_tables, somebody who takes name servers.
+# timeout: 200
+here=$(dirname "$(realpath "$0")")
+. "$here/../Beds/mesh"
+. "$here/../Beds/assert.sh"
+. "$here/../Beds/weft.sh"
+. "$here/../Beds/traffic.sh"
+need wg nft iptables ping jq || done_testing
+[ -x /usr/bin/python3 ] || { skip "this scenario" "/usr/bin/python3"; done_testing; }
+mesh_begin
+
+# fra relays between ana and bob, and has a LAN; she dials nobody, so everything hangs on her port.
+mesh_host fra ana bob
+mesh_lan fra
+mesh_host box behind fra
+answers box 7000
+answers ana 7000
+topology_begin "connect: hubs"
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "hub: true" \
+    "allowedIPs: [192.168.1.0/24, \"fd00:192:168:1::/64\"]"
+topology_node ana 10.80.0.2 fd80::2
+topology_node bob 10.80.0.3 fd80::3
+for host in ana bob; do converges $host; done
+
+theirs() { enter fra nft -s list ruleset | awk '/^table inet weft-/ { skip = 1 } !skip { print } /^}/ { skip = 0 }'; }
+relayed() { enter ana ping -n -c 1 -W 1 10.80.0.3; }
+relayed6() { enter ana ping -n -c 1 -W 1 fd80::3; }
+to_lan() { [ "$(ask ana udp "$(mesh_address box 4)" 7000)" = 10.80.0.2 ]; }
+from_lan() { [ "$(ask box udp 10.80.0.2 7000)" = "$(mesh_address box 4)" ]; }
+to_hub() { enter ana ping -n -c 1 -W 1 10.80.0.1; }
+against() { weft fra plan --format json | jq -r '.hindrances[] | "\(.kind) \(.description): \(.remedy)"'; }
+
+# Types what a plan says against each hindrance.
+types_remedies() { # WHAT
+    local command commands
+    commands=$(weft fra plan --format json | jq -r '.hindrances[].remedy' | grep -oE '`[^`]+`' | tr -d '`' | sort -u)
+    matches "$1: a remedy is a command" '.' "$commands"
+    while IFS= read -r command; do
+        note "$command"
+        succeeds "$1: it can be typed" enter fra env PATH="$_mesh_folder/bin:$PATH" sh -c "$command"
+    done <<<"$commands"
+}
+
+# Sessions with a hub that has come again: the others would notice after a quarter of a minute.
+fresh() {
+    local host
+    for host in ana bob; do
+        weft $host down
+        weft $host apply
+    done >/dev/null 2>&1
+}
+
+# A neighbour comes: with weft's mesh live, and before it. What the mesh needs is dropped, is named, and is mended.
+neighbour() { # WHAT NAMED COMES GOES
+    local what=$1 named=$2 comes=$3 goes=$4 before
+    $comes
+    before=$(theirs)
+    succeeds "$what: apply" weft fra apply
+    same "$what: nothing of theirs is touched" "$before" "$(theirs)"
+    fresh
+    matches "$what: the plan names them" "$named" "$(against)"
+    contains "$what: as text too" "not weft's, and against it" "$(weft fra plan)"
+    matches "$what: and so does weft doctor" "$named" "$(weft fra doctor 2>&1)"
+    refuses "$what: because they drop what is relayed" relayed
+    types_remedies "$what"
+    eventually 10 "$what: then it is relayed" relayed
+    eventually 5 "$what: by IPv6 too" relayed6
+    eventually 5 "$what: and to the LAN" to_lan
+    eventually 5 "$what: and from it" from_lan
+    eventually 5 "$what: and the hub answers" to_hub
+    same "$what: the plan names nobody any more" "" "$(against)"
+    unchanged fra "$what: and there is nothing to do"
+    before=$(theirs)
+    succeeds "$what: down" weft fra down
+    same "$what: nothing of theirs is touched by down" "$before" "$(theirs)"
+    $goes
+    same "$what: they are gone" "$nobody" "$(theirs)"
+}
+nobody=$(theirs)
+flush() { enter fra nft flush ruleset; }
+
+succeeds "alone: apply" weft fra apply
+same "alone: nobody is named" "" "$(against)"
+eventually 20 "alone: it is relayed" relayed
+succeeds "alone: down" weft fra down
+
+# --------------------------------------------------------------------------------------------------------- Docker
+
+# As dockerd 24 leaves it, by iptables, with IPv6 on.
+docker() {
+    enter fra sh -ec '
+        ip link add docker0 type bridge
+        ip address add 172.17.0.1/16 dev docker0
+        ip link set docker0 up
+        for iptables in iptables ip6tables; do
+            $iptables -P FORWARD DROP
+            for chain in DOCKER DOCKER-ISOLATION-STAGE-1 DOCKER-ISOLATION-STAGE-2 DOCKER-USER; do $iptables -N $chain; done
+            $iptables -A DOCKER-ISOLATION-STAGE-1 -i docker0 ! -o docker0 -j DOCKER-ISOLATION-STAGE-2
+            $iptables -A DOCKER-ISOLATION-STAGE-1 -j RETURN
+            $iptables -A DOCKER-ISOLATION-STAGE-2 -o docker0 -j DROP
+            $iptables -A DOCKER-ISOLATION-STAGE-2 -j RETURN
+            $iptables -A DOCKER-USER -j RETURN
+            $iptables -A FORWARD -j DOCKER-USER
+            $iptables -A FORWARD -j DOCKER-ISOLATION-STAGE-1
+            $iptables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+            $iptables -A FORWARD -o docker0 -j DOCKER
+            $iptables -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+            $iptables -A FORWARD -i docker0 -o docker0 -j ACCEPT
+        done
+        iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE'
+}
+no_docker() { flush; enter fra ip link del docker0; }
+neighbour "Docker" "DOCKER-USER" docker no_docker
+
+# ------------------------------------------------------------------------------------------------------------ ufw
+
+# The skeleton of what ufw 0.36 makes, and a ufw that knows the words which open it.
+mkdir "$_mesh_folder/bin"
+cat >"$_mesh_folder/bin/ufw" <<'END'
+#!/bin/bash
+# ufw allow PORT/udp | ufw allow in on IF | ufw route allow in|out on IF [in|out on IF]
+both() { iptables -A "$@" && ip6tables -A "${@//ufw-/ufw6-}"; }
+case "$*" in
+"allow in on "*) both ufw-user-input -i "$4" -j ACCEPT ;;
+allow\ */udp*) both ufw-user-input -p udp --dport "${2%/udp}" -j ACCEPT ;;
+"route allow in on "*" out on "*) both ufw-user-forward -i "$5" -o "$8" -j ACCEPT ;;
+"route allow in on "*) both ufw-user-forward -i "$5" -j ACCEPT ;;
+"route allow out on "*) both ufw-user-forward -o "$5" -j ACCEPT ;;
+*) echo "ERROR: Invalid syntax: $*" >&2; exit 1 ;;
+esac
+END
+chmod 755 "$_mesh_folder/bin/ufw"
+ufw() {
+    enter fra sh -ec '
+        for pair in iptables:ufw ip6tables:ufw6; do
+            iptables=${pair%:*} ufw=${pair#*:}
+            for chain in before after user reject; do for hook in input forward; do $iptables -N $ufw-$chain-$hook; done; done
+            $iptables -A $ufw-before-input -i lo -j ACCEPT
+            $iptables -A $ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+            if [ $ufw = ufw6 ]; then $iptables -A $ufw-before-input -p icmpv6 -j ACCEPT; fi
+            $iptables -A $ufw-before-input -j $ufw-user-input
+            $iptables -A $ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+            $iptables -A $ufw-before-forward -j $ufw-user-forward
+            for hook in INPUT:input FORWARD:forward; do
+                for chain in before after reject; do $iptables -A ${hook%:*} -j $ufw-$chain-${hook#*:}; done
+                $iptables -P ${hook%:*} DROP
+            done
+        done'
+}
+neighbour "ufw" "ufw" ufw flush
+
+# ------------------------------------------------------------------------------------------------------- firewalld
+
+# The skeleton of what firewalld 1.3 makes of the zones `public` and `trusted`, and a firewall-cmd that, as the real one,
+# does one thing a call, and all that is permanent with --reload.
+cat >"$_mesh_folder/bin/firewall-cmd" <<'END'
+#!/bin/bash
+folder=/run/firewalld
+mkdir -p $folder
+fails() { echo "$1" >&2; exit 1; }
+policy() { [ -e "$folder/policy-$1" ] || fails "INVALID_POLICY: $1"; }
+case "$*" in
+"--permanent --zone=trusted --add-interface="*) echo "${3#*=}" >>$folder/interfaces ;;
+"--permanent --add-port="*/udp) port=${2#*=}; echo "${port%/udp}" >>$folder/ports ;;
+"--permanent --new-policy="*)
+    [ ${#2} -le $((13 + 11)) ] || fails "INVALID_NAME: '${2#*=}': a policy's name has at most 11 characters"
+    [ ! -e "$folder/policy-${2#*=}" ] || fails "NAME_CONFLICT: ${2#*=}"
+    : >"$folder/policy-${2#*=}"
+    ;;
+"--permanent --policy="*" --add-ingress-zone=ANY" | "--permanent --policy="*" --add-egress-zone=trusted" | \
+    "--permanent --policy="*" --set-target=ACCEPT") policy "${2#*=}"; echo "$3" >>"$folder/policy-${2#*=}" ;;
+--reload)
+    for name in $(cat $folder/interfaces 2>/dev/null | sort -u); do
+        nft insert rule inet firewalld filter_INPUT_ZONES iifname "$name" accept
+        nft insert rule inet firewalld filter_FORWARD_ZONES iifname "$name" accept
+        for policy in $folder/policy-*; do
+            [ "$(sort -u "$policy" 2>/dev/null | wc -l)" != 3 ] || nft insert rule inet firewalld filter_FORWARD_POLICIES oifname "$name" accept
+        done
+    done
+    for port in $(cat $folder/ports 2>/dev/null | sort -u); do nft insert rule inet firewalld filter_IN_public_allow udp dport "$port" accept; done
+    rm -rf $folder
+    ;;
+*) fails "not one thing to do: $*" ;;
+esac
+echo success
+END
+chmod 755 "$_mesh_folder/bin/firewall-cmd"
+firewalld() {
+    enter fra nft -f - <<'END'
+table inet firewalld {
+    chain filter_IN_public_allow {
+        tcp dport 22 ct state new,untracked accept
+    }
+    chain filter_IN_public {
+        jump filter_IN_public_allow
+        meta l4proto { icmp, ipv6-icmp } accept
+        reject with icmpx admin-prohibited
+    }
+    chain filter_INPUT_ZONES {
+        goto filter_IN_public
+    }
+    chain filter_FWD_public {
+        reject with icmpx admin-prohibited
+    }
+    chain filter_FORWARD_POLICIES {
+    }
+    chain filter_FORWARD_ZONES {
+        goto filter_FWD_public
+    }
+    chain filter_INPUT {
+        type filter hook input priority filter + 10; policy accept;
+        ct state { established, related } accept
+        ct status dnat accept
+        iifname "lo" accept
+        jump filter_INPUT_ZONES
+        ct state { invalid } drop
+        reject with icmpx admin-prohibited
+    }
+    chain filter_FORWARD {
+        type filter hook forward priority filter + 10; policy accept;
+        ct state { established, related } accept
+        ct status dnat accept
+        iifname "lo" accept
+        jump filter_FORWARD_POLICIES
+        jump filter_FORWARD_ZONES
+        ct state { invalid } drop
+        reject with icmpx admin-prohibited
+    }
+}
+END
+}
+neighbour "firewalld" "firewalld" firewalld flush
+
+# --------------------------------------------------------------------------------------------------------- by hand
+
+by_hand() {
+    enter fra nft -f - <<'END'
+table inet mine {
+    chain in {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iifname lo accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+        tcp dport 22 accept
+    }
+    chain through {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+    }
+}
+END
+}
+neighbour "a firewall by hand" "mine" by_hand flush
+
+# One that lets it all pass is nobody's concern.
+enter fra nft -f - <<'END'
+table inet mine {
+    chain in {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iifname { lo, wg0 } accept
+        udp dport 51820 accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
+    chain through {
+        type filter hook forward priority filter; policy drop;
+        iifname wg0 accept
+        oifname wg0 accept
+    }
+}
+END
+succeeds "a firewall with holes: apply" weft fra apply
+fresh
+eventually 10 "a firewall with holes: it is relayed" relayed
+same "and not named" "" "$(against)"
+weft fra down >/dev/null
+flush
+
+# ---------------------------------------------------------------------------------------------- what may be missing
+
+# Settings that cannot be written.
+read_only() { enter fra unshare --mount sh -ec 'mount -o bind,ro /proc/sys /proc/sys; exec "$@"' - "$WEFT" "$@" "$topology"; }
+exits 1 "/proc/sys read-only: apply says so" read_only apply --yes
+matches "and what could not be written" "ip_forward.*[Rr]ead-only|[Rr]ead-only.*ip_forward" "$output"
+lacks "in words" "Fatal error" "$output"
+succeeds "once it can be written, apply" weft fra apply
+unchanged fra "all is there"
+exits 0 "settings that are right already need no writing" read_only apply --yes
+succeeds "down" weft fra down
+same "forwarding is off again" 0 "$(enter fra cat /proc/sys/net/ipv4/ip_forward)"
+
+# A kernel without nf_tables has no netlink socket for it: refused here by a filter of system calls.
+cat >"$_mesh_folder/without.py" <<'END'
+import ctypes, os, platform, struct, sys
+number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+load, equal, give = 0x20, 0x15, 0x06  # the system call's number, its first and third argument; AF_NETLINK, NETLINK_NETFILTER
+filter = [(load, 0, 0, 0), (equal, 0, 5, number), (load, 0, 0, 16), (equal, 0, 3, 16), (load, 0, 0, 32), (equal, 0, 1, 12),
+          (give, 0, 0, 0x00050000 | 93), (give, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in filter))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(filter), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program, 0, 0): sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+os.execvp(sys.argv[1], sys.argv[1:])
+END
+without() { enter fra /usr/bin/python3 "$_mesh_folder/without.py" "$WEFT" "$@" "$topology"; }
+exits 0 "no nf_tables: what can do without is applied" without apply --yes
+matches "and it is said" "no nf_tables" "$output"
+exits 0 "a plan has nothing to do" without plan --detailed-exitcode
+eventually 30 "it is relayed" relayed
+succeeds "down" without down --yes
+cp "$topology/node-fra.yaml" "$_mesh_folder/fra.yaml"
+sed 's/^    hub: true/&\n    masquerade: {interfaces: [br0]}/' "$_mesh_folder/fra.yaml" >"$topology/node-fra.yaml"
+exits 1 "no nf_tables: what cannot is refused" without apply --yes
+matches "and said, with the field that needs it" "no nf_tables.*masquerade" "$output"
+lacks "in words" "Fatal error" "$output"
+refuses "no interface is left" enter fra ip link show wg0
+same "nor a route" "" "$(enter fra ip route show table all proto 119)"
+same "nor forwarding" 0 "$(enter fra cat /proc/sys/net/ipv4/ip_forward)"
+cp "$_mesh_folder/fra.yaml" "$topology/node-fra.yaml"
+
+# Nobody takes name servers.
+topology_node bob 10.80.0.3 fd80::3 -- "dns: {servers: [10.80.0.1], domains: [corp.internal]}"
+mkdir "$_mesh_folder/few"
+for program in wireguard-go; do
+    path=$(command -v $program) && ln -s "$path" "$_mesh_folder/few/$program"
+done
+weft bob down >/dev/null
+exits 1 "nobody takes name servers: apply is refused" enter bob env PATH="$_mesh_folder/few" "$WEFT" apply --yes "$topology"
+matches "with what to do" "systemd-resolved.*resolv" "$output"
+refuses "nothing is half-applied" enter bob ip link show wg0
+exits 1 "a plan says so too" enter bob env PATH="$_mesh_folder/few" "$WEFT" plan --detailed-exitcode "$topology"
+topology_node bob 10.80.0.3 fd80::3
+succeeds "without name servers it is applied" enter bob env PATH="$_mesh_folder/few" "$WEFT" apply --yes "$topology"
+weft fra apply >/dev/null
+eventually 30 "and carries" relayed
+for host in fra ana bob; do succeeds "$host: down" weft $host down; done
+done_testing
