@@ -56,6 +56,57 @@ if openresolv laptop; then
 else
     skip "name servers by openresolv" "Debian's package openresolv"
 fi
+
+# systemd-resolved with a bus of its own, likewise unpacked; it gives up root for a user that it must find.
+resolved() {
+    local folder user
+    folder=$(mesh_folder "$1")
+    user="systemd-resolve:x:994:"
+    command -v dbus-daemon > /dev/null &&
+        (cd "$folder" && apt-get download systemd-resolved && dpkg -x systemd-resolved_*.deb .) > /dev/null 2>&1 || return
+    cat > "$folder/bus.conf" <<END
+<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy>
+</busconfig>
+END
+    enter "$1" sh -c "mkdir -p /run/dbus; grep -q ^systemd-resolve: /etc/passwd ||
+        { echo '${user}994::/:/bin/false' >> /etc/passwd; echo '$user' >> /etc/group; }"
+    launch "$1" dbus-daemon --config-file="$folder/bus.conf" --nofork --nopidfile > /dev/null 2>&1
+    sleep 1
+    launch "$1" "$folder/lib/systemd/systemd-resolved" > /dev/null 2>&1
+    PATH=$folder/usr/bin:$PATH
+    for _ in {1..50}; do
+        enter "$1" resolvectl dns > /dev/null 2>&1 && return
+        sleep 0.2
+    done
+    return 1
+}
+ask() { enter laptop resolvectl "$1" wg0 | cut -d' ' -f4-; }
+
+path=$PATH
+if resolved laptop; then
+    laptop "dns: {servers: [10.80.0.1, \"fd80::1\"], domains: [corp.internal]}"
+    converges laptop
+    same "systemd-resolved knows the servers" "10.80.0.1 fd80::1" "$(ask dns)"
+    same "and for which names" "corp.internal" "$(ask domain)"
+    same "and for no others" "no" "$(ask default-route)"
+    laptop "dns: {servers: [10.80.0.1]}"
+    converges laptop
+    same "for all names" "~." "$(ask domain)"
+    for change in "dns wg0 10.80.0.9" "dns wg0 10.80.0.1:54" "domain wg0 other.example" "domain wg0 ''" "revert wg0"; do
+        enter laptop sh -c "resolvectl $change"
+        exits 2 "a plan after: resolvectl $change" weft laptop plan --detailed-exitcode
+        converges laptop
+        same "the servers are right again" "10.80.0.1 ~." "$(ask dns) $(ask domain)"
+    done
+    laptop
+    converges laptop
+    same "no name servers, no trace" "" "$(ask dns)$(ask domain)"
+    succeeds "down" weft laptop down
+else
+    skip "name servers by systemd-resolved" "Debian's packages systemd-resolved and dbus-daemon"
+fi
+PATH=$path
 laptop
 
 # ------------------------------------------------------------------------------------------------- others' numbers
