@@ -43,7 +43,7 @@ struct LiveRule: Hashable {
         hasher.combine(attributes)
     }
 
-    private var isLookup: Bool { Int(action) == FR_ACT_TO_TBL }
+    var isLookup: Bool { Int(action) == FR_ACT_TO_TBL }
 
     /// Whether packets with this mark, whatever else they are, may match; a rule for all but one mark is not meant.
     func concerns(mark wanted: UInt32) -> Bool {

@@ -21,7 +21,7 @@ struct PolicyRules {
         let (ours, others) = try sorted()
         var foreign: [ForeignObject] = []
         for other in others {
-            if let object = obstacle(other) { foreign.append(object) }
+            if let object = obstacle(other) ?? round(other) { foreign.append(object) }
         }
         // In the order of a desired state: that of a dump is by priority, and the families apart.
         return (ours.map(\.rule).sorted { $0.key < $1.key }, foreign)
@@ -115,6 +115,26 @@ struct PolicyRules {
             }
         }
         return nil
+    }
+
+    /// Another full tunnel's rule that takes this one's packets, while this one's rule takes those of the other.
+    private func round(_ other: LiveRule) -> ForeignObject? {
+        guard let tunnel, other.isLookup, other.table != Route.mainTable, other.isInverted, other.mask != 0,
+            other.selectors.isEmpty
+        else { return nil }
+        let mask = MeshIdentity.mask(of: tunnel.mark)
+        if (tunnel.mark ^ other.mark) & other.mask == 0 || (tunnel.mark ^ other.mark) & mask == 0 { return nil }
+        var remedies: [String] = []
+        if mask == .max { remedies.append("take `fwMark` out of this node") }
+        if other.proto == MeshIdentity.protocolNumber {
+            remedies.append("take `fwMark` out of the other mesh's node")
+        } else {
+            remedies.append("give the other tunnel one (wg-quick: `FwMark = 0x77000001`)")
+        }
+        return ForeignObject(
+            kind: "rule", description: other.description, relation: .hinders,
+            remedy: "Each of the two tunnels takes the other's packets, and none gets out. Tunnels whose marks begin "
+                + "with 0x77 leave each other alone: \(remedies.joined(separator: ", and ")).")
     }
 
     // MARK: Changing

@@ -265,6 +265,14 @@ route="ip route %s 192.0.2.0/24 dev eth0 table $table"
 collides "the table holds somebody else's route" "${route/\%s/add}" "${route/\%s/del}" "$table"
 route="ip -6 route %s default dev eth0 table $table"
 collides "even its default route" "${route/\%s/add}" "${route/\%s/del}" "$table"
+# A tunnel of wg-quick's would take this one's packets, and this one takes those of wg-quick's.
+against() { weft ana plan --format json | jq -r '.hindrances[].description'; }
+enter ana ip rule add not fwmark 0xca6c table 51820 priority 905
+contains "a tunnel that would go round with this one is named" "905: not from all fwmark 0xca6c lookup 51820" "$(against)"
+enter ana ip rule del priority 905
+enter ana ip rule add not fwmark 0x77000001 table 51820 priority 905
+same "one that leaves it alone is not" "" "$(against)"
+enter ana ip rule del priority 905
 converges ana
 eventually 20 "with all of them gone, the world sees the exit" is $internet4 "$fra4"
 

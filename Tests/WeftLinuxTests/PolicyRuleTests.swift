@@ -155,7 +155,7 @@ struct PolicyRuleTests {
         ("priority 500 not fwmark MARK table 9", "rule", "fwMark:"),
         ("priority ONE from 10.0.0.0/8 table 9", "rule", "interface"),
         ("priority TWO table 9 protocol 119 fwmark 6", "", ""),
-        ("priority 500 not fwmark 0xca6c table 51820", "", ""), ("priority 500 from 10.0.0.0/8 table 9", "", ""),
+        ("priority 500 not fwmark 0x77000001 table 51820", "", ""), ("priority 500 from 10.0.0.0/8 table 9", "", ""),
     ])
     func namesRulesThatUseItsNumbers(_ rule: String, _ kind: String, _ field: String) throws {
         try onKernel { plane, _ in
@@ -173,6 +173,26 @@ struct PolicyRuleTests {
             #expect(object.remedy.contains(field))
             // A mesh that is to go, or has no full tunnel, has no use for the numbers.
             #expect(try plane.observe(mesh, Interests()).foreign == [])
+        }
+    }
+
+    /// As wg-quick makes it, with its own mark and with another; and another mesh with a mark of its own.
+    @Test(arguments: [
+        ("not fwmark 0xca6c table 51820", "`FwMark = 0x77000001`"),
+        ("not fwmark 0x4242 table 4242 protocol 119", "other mesh's node"),
+        ("not fwmark 0x77000001 table 51820", ""), ("not fwmark 0xca6c table main", ""),
+        ("not fwmark 0xca6c from 10.0.0.0/8 table 51820", ""), ("fwmark 0xca6c table 51820", ""),
+        ("not fwmark 0x77000001/0xff000000 table 51820 protocol 119", ""),
+    ])
+    func namesTunnelsThatTakeEachOthersPackets(_ rule: String, _ remedy: String) throws {
+        try onKernel { plane, _ in
+            #expect(shell("ip rule add priority 500 \(rule)"))
+            let found = try plane.observe(mesh, Interests(rules: wanted)).foreign
+            guard !remedy.isEmpty else { return #expect(found == []) }
+            let object = try #require(found.first)
+            #expect(found.count == 1)
+            #expect(object.relation == .hinders)
+            #expect(object.remedy.contains(remedy))
         }
     }
 
