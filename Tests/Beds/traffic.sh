@@ -1,7 +1,8 @@
 # Traffic on the hosts of a bed, and what is seen of it. To be sourced by scenarios, after `mesh`.
 #
 #   answers HOST PORT…             from now on the host answers on these ports, over TCP and UDP, in both families
-#   ask HOST tcp|udp ADDRESS PORT  asks once, within two seconds: prints the address that the other side was asked from.
+#   pings HOST ADDRESS [OPTION…]   one echo request, and its answer
+#   ask HOST tcp|udp ADDRESS PORT  asks once: prints the address that the other side was asked from.
 #                                  Fails with what the asker was told, or `nothing` where it was told nothing.
 #   begin_capture HOST INTERFACE FILTER…  records packets that match (a filter of tcpdump's), from when it returns
 #   end_capture                    ends the last capture and prints what it saw, one packet a line, in $captured too
@@ -9,15 +10,19 @@
 #   begin_push NAME HOST ADDRESS PORT  one question over UDP, and twenty datagrams a second back, until end_stream
 #   stream_grows NAME [SECONDS]    does more come back within the time (2)?
 #   end_stream NAME                ends it, and prints `sent N answered M`
+#   stream_gaps NAME               which of its questions were not answered, as ranges, but for those at the end
 
 _traffic_talk=$(dirname "$(realpath "${BASH_SOURCE[0]}")")/talk
 declare -A _traffic_streams=()
+# Seconds for an answer, and for a program to start: in the virtual machine everything takes longer.
+_traffic_patience=2 _traffic_start=10
+if [ "$BED" = vm ]; then _traffic_patience=10 _traffic_start=90; fi
 
 answers() {
     local log=$_mesh_folder/answers-$1
     launch "$1" /usr/bin/python3 "$_traffic_talk" answer "${@:2}" >"$log" 2>&1
     disown $!
-    _traffic_until 10 grep -q ready "$log" || _mesh_fail "nobody answers on $1: $(<"$log")"
+    _traffic_until $_traffic_start grep -q ready "$log" || _mesh_fail "nobody answers on $1: $(<"$log")"
 }
 
 _traffic_until() { # SECONDS COMMAND…
@@ -29,10 +34,12 @@ _traffic_until() { # SECONDS COMMAND…
     done
 }
 
+pings() { enter "$1" ping -n -q -c 1 -W $_traffic_patience "${@:2}"; }
+
 ask() {
     local answer
     # Bash speaks both protocols, and starts faster than anything else; its `read` loses what a datagram has after a byte.
-    answer=$(enter "$1" timeout 2 bash -c 'exec 3<>"/dev/$1/$2/$3" && echo hello >&3 && head -n 1 <&3' \
+    answer=$(enter "$1" timeout $_traffic_patience bash -c 'exec 3<>"/dev/$1/$2/$3" && echo hello >&3 && head -n 1 <&3' \
         ask "$2" "$3" "$4" 2>&1) && [ -n "$answer" ] && { echo "${answer% hello}"; return; }
     case $answer in
     "") echo nothing ;;
@@ -47,7 +54,7 @@ begin_capture() {
     _traffic_capture=$(mktemp "$_mesh_folder/capture-XXXXXX")
     launch "$host" tcpdump -Z root --immediate-mode -l -n -tt -i "$interface" "$*" >"$_traffic_capture" 2>"$_traffic_capture.log"
     _traffic_tcpdump=$!
-    _traffic_until 10 grep -q '^listening' "$_traffic_capture.log" ||
+    _traffic_until $_traffic_start grep -q '^listening' "$_traffic_capture.log" ||
         _mesh_fail "no capture on $host: $(<"$_traffic_capture.log")"
 }
 
@@ -81,3 +88,6 @@ end_stream() {
     tail -n 1 "$_mesh_folder/stream-$1"
 }
 _traffic_summed_up() { [[ $(tail -n 1 "$_mesh_folder/stream-$1") == sent* ]]; }
+stream_gaps() {
+    awk '/^[0-9]+$/ { if ($1 > last + 1) print last + 1 "-" $1 - 1; last = $1 }' "$_mesh_folder/stream-$1" | paste -sd' '
+}

@@ -28,16 +28,16 @@ gate
 ana
 fra
 
-# Everything that a host's part in a mesh may change.
+# Everything that a host's part in a mesh may change. (The kernel's own WireGuard switches redirects off for good when an
+# interface comes up: that is nobody's to take back.)
 settings() {
     enter "$1" sh -c 'cd /proc/sys/net && grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/*/accept_ra \
-        ipv4/conf/all/src_valid_mark ipv4/conf/all/rp_filter ipv4/conf/all/send_redirects' | grep -v /wg
+        ipv4/conf/all/src_valid_mark ipv4/conf/all/rp_filter' | grep -v /wg
     enter "$1" nft list tables
     enter "$1" ip rule
     enter "$1" ip -6 rule
 }
 echoes="icmp or (icmp6 and (ip6[40] == 128 or ip6[40] == 129))"
-pings() { enter "$1" ping -n -q -c 1 -W 1 "$2"; }
 before=$(settings gate)
 
 # -------------------------------------------------------------------------------------- a network behind a node
