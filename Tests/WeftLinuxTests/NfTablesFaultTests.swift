@@ -91,7 +91,8 @@ struct NfTablesFaultTests {
             let second = try #require(try tables.firewall())
             #expect(first != second)
             let writer = popen(
-                "for i in $(seq \(FaultCase.isNightly ? 400 : 80)); do nft -f \(folder.path)/0; nft -f \(folder.path)/1; done; echo done", "r")
+                "for i in $(seq \(FaultCase.isNightly ? 400 : 80)); do nft -f \(folder.path)/0; nft -f \(folder.path)/1; done; echo done",
+                "r")
             let pipe = try #require(writer)
             _ = fcntl(fileno(pipe), F_SETFL, O_NONBLOCK)
             var seen = [0, 0]
