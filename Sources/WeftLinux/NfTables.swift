@@ -142,7 +142,7 @@ struct NfTables {
     ///
     /// - Parameter last: what was read last, which is what the operation was made from.
     func perform(_ operation: FirewallOperation, last: Reading?) -> Outcome {
-        let batch = NfTablesBatch(operation)
+        let batch = NfTablesBatch(operation, live: last?.firewall)
         do throws(TransactionFailure) {
             switch operation {
             case .change: return try change(batch, last: last)

@@ -12,7 +12,9 @@ struct NfTablesBatch {
     let table: String
     private(set) var messages: [NfTablesMessage] = []
 
-    init(_ operation: FirewallOperation) {
+    /// - Parameter live: what the table is, where it is known: a set that is made anew takes with it the rules that look
+    ///   into it, and these are put back.
+    init(_ operation: FirewallOperation, live: Firewall?) {
         table = operation.table
         switch operation {
         case .create(let firewall, _):
@@ -25,7 +27,7 @@ struct NfTablesBatch {
         case .remove:
             messages.append(.removeTable)
         case .change(let change, _):
-            self.change(change)
+            self.change(change, live: live)
         }
     }
 
@@ -36,19 +38,28 @@ struct NfTablesBatch {
         for chain in firewall.chains { addRules(of: chain) }
     }
 
-    private mutating func change(_ change: FirewallChange) {
+    private mutating func change(_ change: FirewallChange, live: Firewall?) {
+        let anew = live == nil ? [] : Set(change.changedSets.filter(\.isFasterAnew).map(\.new.name))
+        let decided = Set(change.changedChains.map(\.new.name) + change.removedChains.map(\.name))
+        let dependent = (live?.chains ?? []).filter { !decided.contains($0.name) && $0.looks(into: anew) }
+        let refilled = change.changedChains.map(\.new) + dependent
+
         messages += change.addedCounters.map { .makeCounter($0) }
+        // A chain goes only when no rule jumps to it any more, and a set when none looks into it.
+        messages += refilled.map { .flushChain($0.name) } + change.removedChains.map { .flushChain($0.name) }
         for set in change.addedSets { make(set) }
         for set in change.changedSets {
-            // Removed first: what is added may overlap it.
-            putElements(set.removed, of: set.new, isRemoval: true)
-            putElements(set.added, of: set.new, isRemoval: false)
+            if anew.contains(set.new.name) {
+                messages.append(.removeSet(set.new.name))
+                make(set.new)
+            } else {
+                // Removed first: what is added may overlap it.
+                putElements(set.removed, of: set.new, isRemoval: true)
+                putElements(set.added, of: set.new, isRemoval: false)
+            }
         }
         messages += change.addedChains.map { .makeChain($0) }
-        // A chain goes only when no rule jumps to it any more, and a set when none looks into it.
-        messages += change.changedChains.map { .flushChain($0.new.name) }
-        messages += change.removedChains.map { .flushChain($0.name) }
-        for chain in change.addedChains + change.changedChains.map(\.new) { addRules(of: chain) }
+        for chain in change.addedChains + refilled { addRules(of: chain) }
         messages += change.removedChains.map { .removeChain($0.name) }
         messages += change.removedSets.map { .removeSet($0.name) }
         messages += change.removedCounters.map { .removeCounter($0.name) }
@@ -80,6 +91,28 @@ struct NfTablesBatch {
             message.put(&encoder, table)
             encoder.end()
         }
+    }
+}
+
+extension FirewallChange.Members {
+    /// Whether the set had better be removed and made anew, with all its elements. Of a set of flows, the kernel takes
+    /// 15 times as long to remove an element as to add one (5 ms, among 5,000 on Linux 6.18).
+    fileprivate var isFasterAnew: Bool {
+        removed.count > 100 && removed.count * (new.isConcatenation ? 16 : 2) > new.elements.count
+    }
+}
+
+extension FirewallChain {
+    fileprivate func looks(into sets: Set<String>) -> Bool {
+        !sets.isEmpty
+            && rules.contains { rule in
+                rule.expressions.contains { expression in
+                    switch expression {
+                    case .lookup(let set, _, _), .countByMap(let set, _): sets.contains(set)
+                    default: false
+                    }
+                }
+            }
     }
 }
 

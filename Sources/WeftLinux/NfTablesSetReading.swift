@@ -100,7 +100,7 @@ struct ElementReading: MessageConsumer {
     private var counterWords: (UInt64, UInt64) = (0, 0)
 
     /// Where a range begins, or the first key behind it.
-    private struct Point: Comparable {
+    fileprivate struct Point: Comparable {
         var key: FirewallKey
         var counter: String
         var isEnd: Bool
@@ -143,10 +143,12 @@ struct ElementReading: MessageConsumer {
         }
         var elements: [FirewallSet.Element] = []
         elements.reserveCapacity(points.count / 2)
-        for (index, point) in points.enumerated() where !point.isEnd {
+        let points = points.span
+        let last = FirewallKey.last(of: keyLength)
+        for index in points.indices where !points[index].isEnd {
             let upper = index + 1 < points.count ? points[index + 1].key.previous(of: keyLength) : nil
             elements.append(
-                FirewallSet.Element(point.key, upper ?? .last(of: keyLength), counter: point.counter))
+                FirewallSet.Element(points[index].key, upper ?? last, counter: points[index].counter))
         }
         return elements
     }
@@ -200,12 +202,25 @@ struct ElementReading: MessageConsumer {
         return true
     }
 
+    /// Reads NFTA_DATA_VALUE, which is all that a key consists of.
     @inline(__always)
     private func read(_ data: RawSpan, into key: inout FirewallKey) -> Bool {
         var attributes = Attributes(data)
-        while attributes.next() {
-            guard attributes.type == UInt16(NFTA_DATA_VALUE) else { continue }
-            guard attributes.count == keyLength else { return false }
+        guard attributes.next(), attributes.type == UInt16(NFTA_DATA_VALUE), attributes.count == keyLength else {
+            return false
+        }
+        switch keyLength {
+        case 16:
+            let (first, second) = (word(&attributes, 0), word(&attributes, 8))
+            key = FirewallKey(first, second, 0, 0, 0, count: 16)
+        case 40:
+            let (first, second) = (word(&attributes, 0), word(&attributes, 8))
+            let (third, fourth) = (word(&attributes, 16), word(&attributes, 24))
+            key = FirewallKey(first, second, third, fourth, word(&attributes, 32), count: 40)
+        case 4:
+            let word = UInt32(bigEndian: attributes.load(at: 0, as: UInt32.self))
+            key = FirewallKey(UInt64(word) << 32, 0, 0, 0, 0, count: 4)
+        default:
             for offset in stride(from: 0, to: keyLength & ~3, by: 4) {
                 key.append(UInt32(bigEndian: attributes.load(at: offset, as: UInt32.self)))
             }
@@ -218,6 +233,11 @@ struct ElementReading: MessageConsumer {
             }
         }
         return !attributes.isMalformed
+    }
+
+    @inline(__always)
+    private func word(_ attributes: inout Attributes, _ offset: Int) -> UInt64 {
+        UInt64(bigEndian: attributes.load(at: offset, as: UInt64.self))
     }
 
     /// The name of a counter. Elements in a row mostly have the same: it is compared as two words, and made once.
@@ -249,14 +269,24 @@ struct ElementReading: MessageConsumer {
 
 extension Array where Element == FirewallSet.Element {
     fileprivate var isAscending: Bool {
-        for index in indices.dropFirst() where !(self[index - 1].key < self[index].key) { return false }
+        let elements = span
+        for index in 1..<Swift.max(1, elements.count) {
+            // Ranges that do not overlap are told apart by where they begin, mostly.
+            if elements[index - 1].key.lower < elements[index].key.lower { continue }
+            if !(elements[index - 1].key < elements[index].key) { return false }
+        }
         return true
     }
 }
 
-extension Array where Element: Comparable {
+extension Array where Element == ElementReading.Point {
     fileprivate var isAscending: Bool {
-        for index in indices.dropFirst() where !(self[index - 1] < self[index]) { return false }
+        let points = span
+        for index in 1..<Swift.max(1, points.count) {
+            let (left, right) = (points[index - 1].key, points[index].key)
+            if left < right { continue }
+            if left != right || !points[index - 1].isEnd || points[index].isEnd { return false }
+        }
         return true
     }
 }

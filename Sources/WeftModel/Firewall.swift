@@ -145,18 +145,35 @@ package struct FirewallSet: ConfiguredObject, Hashable {
 }
 
 /// A set's key as the kernel has it: up to 40 bytes, in network order, each field padded to four bytes. Compares as the
-/// bytes do.
-package struct FirewallKey: Hashable, Comparable, Sendable {
+/// bytes do. Public where it must be inlined: a pass reads and compares ten thousand of them.
+@frozen
+public struct FirewallKey: Hashable, Comparable, Sendable {
     /// Big-endian words: the first byte is the highest of `word0`.
-    package var word0: UInt64 = 0
-    package var word1: UInt64 = 0
-    package var word2: UInt64 = 0
-    package var word3: UInt64 = 0
-    package var word4: UInt64 = 0
+    public var word0: UInt64 = 0
+    /// The next eight bytes, and so on.
+    public var word1: UInt64 = 0
+    /// See `word1`.
+    public var word2: UInt64 = 0
+    /// See `word1`.
+    public var word3: UInt64 = 0
+    /// See `word1`.
+    public var word4: UInt64 = 0
     /// In bytes; a multiple of four.
-    package private(set) var count = 0
+    public var count = 0
 
-    package init() {}
+    /// No bytes yet.
+    @inlinable public init() {}
+
+    /// Five words, of which the first `count` bytes are the key; the others are zero.
+    @inlinable
+    public init(_ word0: UInt64, _ word1: UInt64, _ word2: UInt64, _ word3: UInt64, _ word4: UInt64, count: Int) {
+        self.word0 = word0
+        self.word1 = word1
+        self.word2 = word2
+        self.word3 = word3
+        self.word4 = word4
+        self.count = count
+    }
 
     /// Puts four bytes behind the others.
     package mutating func append(_ value: UInt32) {
@@ -202,7 +219,16 @@ package struct FirewallKey: Hashable, Comparable, Sendable {
     /// A port: two bytes, then padding.
     package mutating func append(port: UInt16) { append(UInt32(port) << 16) }
 
-    package static func < (left: Self, right: Self) -> Bool {
+    /// By length last: keys of one set have one length.
+    @inlinable
+    public static func == (left: Self, right: Self) -> Bool {
+        left.word0 == right.word0 && left.word1 == right.word1 && left.word2 == right.word2
+            && left.word3 == right.word3 && left.word4 == right.word4 && left.count == right.count
+    }
+
+    /// As the bytes compare.
+    @inlinable
+    public static func < (left: Self, right: Self) -> Bool {
         if left.word0 != right.word0 { return left.word0 < right.word0 }
         if left.word1 != right.word1 { return left.word1 < right.word1 }
         if left.word2 != right.word2 { return left.word2 < right.word2 }

@@ -102,12 +102,34 @@ struct NfTablesTests {
             let large = Firewall.large(elements: 10_000, rules: 200)
             #expect(tables.make(large) == .done)
             #expect(try tables.firewall() == large)
+            // So many that sets are made anew, with the rules that look into them.
             var changed = large
             for index in changed.sets.indices { changed.sets[index].elements.removeAll { $0.lower.word0 % 3 == 0 } }
+            changed.edit(chain: "a") { $0.rules.removeFirst() }
             #expect(try tables.lead(to: changed) == .done)
             #expect(try tables.firewall() == changed)
             #expect(try tables.lead(to: large) == .done)
             #expect(try tables.firewall() == large)
+        }
+    }
+
+    @Test func aSetThatIsMadeAnewLeavesTheOthersTheirCounters() throws {
+        try onKernel { (tables) throws in
+            var firewall = Firewall.large(elements: 1000, rules: 8)
+            firewall.chains.append(
+                FirewallChain(
+                    "e", base: .init(.filter, .output, priority: 0),
+                    rules: [FirewallRule([.countBy("access-100"), .counter])]))
+            #expect(tables.make(firewall) == .done)
+            shell("ping -q -c 3 -i 0.01 127.0.0.1 > /dev/null")
+            let before = try tables.tables.read().counts
+            #expect(before[0].packets == 6)
+            for index in firewall.sets.indices { firewall.sets[index].elements.removeFirst(300) }
+            #expect(try tables.lead(to: firewall) == .done)
+            let after = try tables.tables.read()
+            #expect(after.firewall == firewall)
+            #expect(after.counts == before)
+            #expect(Tables.text.contains("counter name \"access-100\" counter packets 6 bytes 504"))
         }
     }
 

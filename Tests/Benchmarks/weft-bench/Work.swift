@@ -10,6 +10,9 @@ struct Work {
     var hasIPv6 = false
     /// A preshared key for each peer.
     var hasPresharedKeys = false
+    /// A table of nf_tables besides.
+    var ruleset: Ruleset?
+    var variant: UInt32 = 0
 
     static func mesh(_ interface: String) -> MeshIdentity { MeshIdentity(mesh: "bench", interface: interface) }
 
@@ -47,6 +50,7 @@ struct Work {
                 Peer(
                     publicKey: key, presharedKey: secret, allowedIPs: PrefixList(prefixes), endpoint: endpoint))
         }
+        state.firewall = ruleset?.firewall(variant: variant)
         state.peers.sort { $0.publicKey < $1.publicKey }
         state.routes.sort { $0.key < $1.key }
         return DesiredState(mesh: mesh.mesh, interface: interface, node: "here", state: state)

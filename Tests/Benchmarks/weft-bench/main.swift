@@ -1,13 +1,15 @@
 // Measures Weft's own part of a pass and of an apply on a kernel, beside the floor's C programs.
 //
-// usage: weft-bench [-6] [-p] [-r RUNS] make|pass|apply INTERFACE PEERS
+// usage: weft-bench [-6] [-p] [-f ELEMENTS RULES] [-r RUNS] make|pass|apply|ruleset INTERFACE PEERS
 //        weft-bench [-6] [-p] [-r RUNS] change INTERFACE PEERS CHANGED
 //
 //   make      makes the interface with so many peers and routes, and leaves it
 //   pass      observes and diffs, with nothing to do: weft.pass.observe, weft.pass.diff, weft.pass
 //   apply     from an interface without peers: weft.apply.plan, weft.apply.peers, weft.apply.routes, weft.apply
 //   change    after `make`: gives so many peers another allowed IP and its route; weft.change is the whole pass
+//   ruleset   after `make` with -f: gives the table other elements and rules throughout; weft.ruleset is the whole pass
 //   --record FOLDER, --replay FOLDER   keeps the kernel's answers, or answers with them: the same command, elsewhere
+//   -f ELEMENTS RULES   a table of that size
 //   -6, -p    an IPv6 allowed IP, a preshared key for each peer
 //
 // Prints a line each: NAME MEDIAN MINIMUM MAXIMUM unit=us runs=N
@@ -157,6 +159,29 @@ struct Bench {
     }
 }
 
+extension Bench {
+    mutating func ruleset() throws {
+        var whole: [Double] = []
+        var sending: [Double] = []
+        for run in 1...runs {
+            var other = work
+            other.variant = UInt32(run % 2)
+            let desired = other.desired(interface, arena)
+            let begun = now()
+            let changes = try plan(desired, memory(of: desired))
+            let planned = now()
+            _ = apply(changes)
+            let ended = now()
+            if changes.operations.count != 1 { fail("not one operation: \(changes.operations.count)") }
+            whole.append(ended - begun)
+            sending.append(ended - planned)
+            if !(try plan(desired, memory(of: desired))).isEmpty { fail("not converged") }
+        }
+        report("weft.ruleset.send", sending)
+        report("weft.ruleset", whole)
+    }
+}
+
 /// No user-space devices here: the kernel's is what is measured.
 struct NoPrograms: UserspaceDevices {
     func start(interface: String) throws(DataplaneError) {
@@ -175,7 +200,9 @@ struct NoMemory: SysctlLedger {
 }
 
 func usage() -> Never {
-    fail("usage: weft-bench [-6] [-p] [-r RUNS] make|pass|apply|change INTERFACE PEERS [CHANGED]", code: 64)
+    fail(
+        "usage: weft-bench [-6] [-p] [-f ELEMENTS RULES] [-r RUNS] make|pass|apply|ruleset|change INTERFACE PEERS "
+            + "[CHANGED]", code: 64)
 }
 
 var work = Work(peers: 0)
@@ -187,6 +214,11 @@ while let argument = arguments.popFirst() {
     switch argument {
     case "-6": work.hasIPv6 = true
     case "-p": work.hasPresharedKeys = true
+    case "-f":
+        guard let elements = arguments.popFirst().flatMap({ Int($0) }),
+            let rules = arguments.popFirst().flatMap({ Int($0) })
+        else { usage() }
+        work.ruleset = Ruleset(elements: elements, rules: rules)
     case "-r":
         guard let count = arguments.popFirst().flatMap({ Int($0) }), count > 0 else { usage() }
         runs = count
@@ -207,6 +239,7 @@ do {
     case ("make", 3): try bench.make()
     case ("pass", 3): try bench.pass()
     case ("apply", 3): try bench.cold()
+    case ("ruleset", 3): try bench.ruleset()
     case ("change", 4):
         guard let changed = Int(words[3]), (1...peers).contains(changed) else { usage() }
         try bench.change(changed)
