@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that weft sets up on a host is changed by hand, field by field, with nft, ip, sysctl and wg. Each time the plan
 # shows exactly that, an apply repairs exactly that, and a plan after it has nothing to do.
-# timeout: 300
+# timeout: 450
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
