@@ -39,7 +39,8 @@ struct Neighbours {
             $0.putNetfilterHeader(family: UInt8(AF_UNSPEC))
         }
         var found: [ForeignObject] = []
-        for chain in reading.chains where !chain.table.hasPrefix("weft-") {
+        let own = "weft-\(interface)"
+        for chain in reading.chains where !(chain.table == own && chain.family == UInt8(NFPROTO_INET)) {
             guard let base = chain.base, base.kind == .filter, isConcerned(base.hook) else { continue }
             let inTable = reading.chains.filter { $0.family == chain.family && $0.table == chain.table }
             if let object = try examine(chain, base, inTable) { found.append(object) }

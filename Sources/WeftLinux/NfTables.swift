@@ -142,6 +142,58 @@ struct NfTables {
     ///
     /// - Parameter last: what was read last, which is what the operation was made from.
     func perform(_ operation: FirewallOperation, last: Reading?) -> Outcome {
+        if case .change(let change, _) = operation, let live = last?.firewall,
+            let bridge = NfTablesBridge(change, live: live)
+        {
+            return perform(bridge)
+        }
+        return performAtOnce(operation, last: last)
+    }
+
+    /// Takes the steps of a bridge. Where one fails, the table becomes what it was.
+    private func perform(_ bridge: NfTablesBridge) -> Outcome {
+        // A chain that is refilled before the rest is tried had better be the one that is there.
+        let again: Reading
+        do throws(DataplaneError) { again = try read() } catch { return .failed(error) }
+        guard again.firewall == bridge.states[0] else { return .failed(changedMeanwhile) }
+        var outcome = Outcome.already
+        for (from, to) in zip(bridge.states, bridge.states.dropFirst()) {
+            let change = FirewallChange(desired: to, live: from)
+            if change.isEmpty { continue }
+            let isFirst = outcome == .already
+            outcome = isFirst ? performAtOnce(.change(change, table: table), last: again) : step(change, from)
+            if !outcome.isFailure { continue }
+            if isFirst, outcome == .failed(changedMeanwhile) { return outcome }
+            return takeBack(bridge, outcome)
+        }
+        return outcome
+    }
+
+    /// Takes the rule that lets flows pass out again. What was refused changed nothing, and what went unanswered may have
+    /// changed all: the table itself tells.
+    private func takeBack(_ bridge: NfTablesBridge, _ outcome: Outcome) -> Outcome {
+        for _ in 0..<Self.attempts {
+            guard let now = (try? read())?.firewall else { continue }
+            let clean = now.withoutBridge
+            if clean == now { return now == bridge.states.last ? .done : outcome }
+            _ = step(FirewallChange(desired: clean, live: now), now)
+        }
+        return outcome
+    }
+
+    /// One transaction from a table that is known.
+    private func step(_ change: FirewallChange, _ live: Firewall) -> Outcome {
+        let operation = FirewallOperation.change(change, table: table)
+        let batch = NfTablesBatch(operation, live: live)
+        do throws(TransactionFailure) {
+            try write(batch)
+            return .done
+        } catch {
+            return outcome(of: operation, batch, error)
+        }
+    }
+
+    private func performAtOnce(_ operation: FirewallOperation, last: Reading?) -> Outcome {
         let batch = NfTablesBatch(operation, live: last?.firewall)
         do throws(TransactionFailure) {
             switch operation {
@@ -185,9 +237,7 @@ struct NfTables {
             do throws(DataplaneError) {
                 let now = try read()
                 guard now.firewall == last.firewall else {
-                    throw DataplaneError(
-                        .inconsistent, "the table was changed by another program in the meantime; try again",
-                        operation: "change table inet \(table)")
+                    throw changedMeanwhile
                 }
                 generation = now.generation
             } catch {
@@ -195,6 +245,12 @@ struct NfTables {
             }
         }
         throw TransactionFailure(.interrupted)
+    }
+
+    private var changedMeanwhile: DataplaneError {
+        DataplaneError(
+            .inconsistent, "the table was changed by another program in the meantime; try again",
+            operation: "change table inet \(table)")
     }
 
     private func currentGeneration() throws(TransactionFailure) -> UInt32 {

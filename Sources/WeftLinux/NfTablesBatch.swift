@@ -103,7 +103,7 @@ extension FirewallChange.Members {
 }
 
 extension FirewallChain {
-    fileprivate func looks(into sets: Set<String>) -> Bool {
+    func looks(into sets: Set<String>) -> Bool {
         !sets.isEmpty
             && rules.contains { rule in
                 rule.expressions.contains { expression in

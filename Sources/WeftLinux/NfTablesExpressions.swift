@@ -148,6 +148,7 @@ extension FirewallExpression.Conntrack {
     var number: UInt32 {
         switch self {
         case .state: NFT_CT_STATE.rawValue
+        case .status: NFT_CT_STATUS.rawValue
         case .direction: NFT_CT_DIRECTION.rawValue
         case .mark: NFT_CT_MARK.rawValue
         }

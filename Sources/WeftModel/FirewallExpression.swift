@@ -19,6 +19,8 @@ package enum FirewallExpression: Hashable, Sendable {
     package enum Conntrack: String, Hashable, Sendable, CaseIterable {
         /// Bits of what NF_CT_STATE_BIT gives, four bytes in host order.
         case state
+        /// Bits of IPS_*, four bytes in host order: 8 is a flow of which a packet has passed already.
+        case status
         /// One byte: 0 original, 1 reply.
         case direction
         /// Four bytes in host order.

@@ -82,6 +82,22 @@ package struct FirewallChange: Hashable, Sendable {
     }
 }
 
+extension Firewall {
+    /// What a change makes of a table; counters that it makes anew are those of the same name.
+    package func applying(_ change: FirewallChange) -> Firewall {
+        func merge<Object: ConfiguredObject>(_ live: [Object], gone: [Object], come: [Object]) -> [Object] {
+            let keys = Set(gone.map(\.key) + come.map(\.key))
+            return (live.filter { !keys.contains($0.key) } + come).sorted { $0.key < $1.key }
+        }
+        return Firewall(
+            chains: merge(
+                chains, gone: change.removedChains, come: change.addedChains + change.changedChains.map(\.new)),
+            sets: merge(sets, gone: change.removedSets, come: change.addedSets + change.changedSets.map(\.new)),
+            counters: merge(
+                counters, gone: change.removedCounters, come: change.addedCounters + change.changedCounters))
+    }
+}
+
 /// Nil where nothing changes.
 func planFirewall(desired: Firewall?, live: Firewall?, table: String) -> PlannedOperation? {
     switch (desired, live) {

@@ -82,6 +82,7 @@ private struct FirewallWords {
     private static func load(_ key: FirewallExpression.Conntrack) -> (name: String, kind: Kind) {
         switch key {
         case .state: ("ct state", .state)
+        case .status: ("ct status", .number)
         case .direction: ("ct direction", .direction)
         case .mark: ("ct mark", .mark)
         }

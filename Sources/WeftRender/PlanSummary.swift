@@ -50,7 +50,9 @@ extension Plan {
         for effect in [SessionEffect.outage, .rehandshake] {
             let who = operations.filter { $0.effect == effect }
             if who.contains(where: \.reachesEveryPeer) { return "\(effect.rawValue) for every peer" }
-            if !who.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(who.map { $0.victim(labels) }))") }
+            var seen: Set<String> = []
+            let victims = who.map { $0.victim(labels) }.filter { seen.insert($0).inserted }
+            if !victims.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(victims))") }
         }
         if parts.isEmpty { return "hitless" }
         let rest = operations.contains { $0.effect == .hitless }

@@ -90,7 +90,7 @@ struct Compiler {
                 Diagnostic(
                     "host.inactive", .warning,
                     "this host is \(node.isDisabled ? "disabled" : "expired") in the topology: the mesh is removed here",
-                    at: node.place))
+                    at: node.place, notes: openingNotes))
             return Compilation(
                 desired: desired, diagnostics: diagnostics, refusals: [],
                 nextChange: expiries.filter { graph.time < $0 }.min())
@@ -142,12 +142,23 @@ struct Compiler {
         desired.flows = [.deliver]
         if let listenPort { desired.flows.insert(.listen(port: listenPort)) }
         if !forwarded.isEmpty { desired.flows.insert(.forward) }
+        refuseLoops(desired.state.peers, ranges.map(\.peer))
         warnAboutOverlaps(desired.state.routes)
         warnAboutUnresolvedNames()
         checkHost(&desired.state, prefixes)
         return Compilation(
             desired: desired, diagnostics: diagnostics, refusals: refusals,
             nextChange: expiries.filter { graph.time < $0 }.min(), hasOpenSysctls: hasOpenSysctls)
+    }
+
+    /// A mesh that goes takes its kill switch with it.
+    private var openingNotes: [Diagnostic.Note] {
+        guard let killSwitch = node.killSwitch else { return [] }
+        return [
+            Diagnostic.Note(
+                "its kill switch goes with the mesh: from then on this host's packets leave in the clear",
+                at: killSwitch.place)
+        ]
     }
 
     /// Under 1280 bytes Linux takes IPv6 off a link and refuses it from then on: a state that wants it there would never be

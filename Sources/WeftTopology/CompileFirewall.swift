@@ -60,7 +60,8 @@ extension Compiler {
 
     /// Refuses all that is neither tunnelled, nor the tunnel's own, nor to this host itself, nor to what is allowed; of both
     /// families, whatever addresses the host has. The interface is told by its name: the rules hold before it is there
-    /// and after it has gone.
+    /// and after it has gone. What is to this host goes by `lo`; its address alone says nothing, because a socket that is
+    /// bound to another interface sends there what is to the host's own address.
     private func shut(_ killSwitch: KillSwitch, mark: UInt32, _ draft: inout FirewallDraft) {
         for (family, client, server) in [(.v4, 68, 67), (.v6, 546, 547)] as [(IPAddress.Family, UInt16, UInt16)] {
             draft.add(
@@ -83,7 +84,7 @@ extension Compiler {
                 FirewallRule(
                     [
                         .family(family), .outputInterface(isNot: interface), .outputInterface(isNot: "lo"),
-                        .mark(isNot: mark), .destinationIsNotLocal,
+                        .mark(isNot: mark),
                     ] + allowed + [.counted, .refused], comment: "kill switch"), to: .output)
             draft.add(
                 FirewallRule(
@@ -109,6 +110,28 @@ extension Compiler {
         draft.add(access.counters)
         let jump = RulePart.jump(to: AccessPolicy.chainName)
         draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "to this host"), to: .input)
+        // Rules trust a source because WireGuard lets no other peer have it. What comes in elsewhere is not asked by
+        // WireGuard: a source of the mesh's is a forged one there.
+        let refused: [RulePart] = [.counted(by: AccessPolicy.refusedCounter), .refused]
+        for family in IPAddress.Family.allCases {
+            guard let bound = draft.addSet("bound", family, of: boundSources(family)) else { continue }
+            let forged: [RulePart] = [.family(family), .source(in: bound, family)]
+            let elsewhere: [RulePart] = [.inputInterface(isNot: interface), .inputInterface(isNot: "lo")]
+            for address in node.addresses.map(\.value).sorted() where address.family == family {
+                draft.add(
+                    FirewallRule(
+                        elsewhere + forged + [.destination(is: address)] + refused, comment: "forged sources"),
+                    to: .input)
+                draft.add(
+                    FirewallRule(
+                        elsewhere + [.family(family), .destination(is: address), jump],
+                        comment: "to its address in the mesh, by another way"), to: .input)
+            }
+            draft.add(
+                FirewallRule(
+                    [.inputInterface(isNot: interface), .outputInterface(is: interface)] + forged + refused,
+                    comment: "forged sources"), to: .forward)
+        }
         draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "out of the mesh"), to: .forward)
         draft.add(FirewallRule(.outputInterface(is: interface), jump, comment: "into the mesh"), to: .forward)
         for family in IPAddress.Family.allCases {
@@ -118,5 +141,16 @@ extension Compiler {
                     .outputInterface(is: interface), .originalDirection, .family(family),
                     .destination(in: set, family), jump, comment: "to hosts that enforce nothing"), to: .output)
         }
+    }
+
+    /// Addresses that only this mesh's WireGuard may bring to this host: the mesh's own, and the networks behind other nodes.
+    private func boundSources(_ family: IPAddress.Family) -> Ranges<UInt128> {
+        func ranges(_ prefixes: [IPPrefix]) -> Ranges<UInt128> {
+            Ranges(prefixes.filter { $0.family == family }.map(\.range))
+        }
+        let others = topology.nodes.enumerated().filter { $0.offset != index }.flatMap {
+            $0.element.allowedIPs.map(\.value)
+        }
+        return ranges(topology.mesh.addresses.map(\.value) + others).subtracting(ranges(node.allowedIPs.map(\.value)))
     }
 }

@@ -29,6 +29,45 @@ extension Compiler {
         }
     }
 
+    /// Finds peers whose endpoint lies in a network that is reached through themselves: packets to them would go round
+    /// inside the tunnel for ever. The longest prefix decides, as for the kernel; default routes have a mark to tell.
+    ///
+    /// - Parameter nodes: of each peer.
+    mutating func refuseLoops(_ peers: [Peer], _ nodes: [Int]) {
+        if node.table == .off { return }
+        var owners: [IPPrefix: (hop: Int, node: Int)] = [:]
+        var lengths: Set<Int> = []
+        for (target, hop) in hops.enumerated() where hop >= 0 {
+            for prefix in topology.nodes[target].allowedIPs {
+                owners[prefix.value] = (Int(hop), target)
+                lengths.insert(Int(prefix.value.length))
+            }
+        }
+        if owners.isEmpty { return }
+        func way(to address: IPAddress) -> (prefix: IPPrefix, hop: Int, node: Int)? {
+            for length in lengths.sorted(by: >) where length <= address.family.bitWidth {
+                let prefix = IPPrefix(address, length: length)
+                if let owner = owners[prefix] { return (prefix, owner.hop, owner.node) }
+            }
+            return nil
+        }
+        for (peer, index) in zip(peers, nodes) {
+            guard let endpoint = peer.endpoint, let way = way(to: endpoint.address), way.hop == index else { continue }
+            let (name, behind) = (topology.nodes[index].name, topology.nodes[way.node].name)
+            refusals.append(
+                Diagnostic(
+                    "host.endpoint-in-tunnel", .error,
+                    "the endpoint of \(name), \(endpoint), lies in \(way.prefix) behind \(behind), which this host reaches "
+                        + "through \(name): packets to it would go round in the tunnel",
+                    at: topology.nodes[index].endpoint?.place ?? topology.nodes[index].place,
+                    notes: [
+                        Diagnostic.Note(
+                            "give \(name) another endpoint for this host under `links`, or take the address out of the "
+                                + "`allowedIPs` of \(behind)")
+                    ]))
+        }
+    }
+
     mutating func warnAboutUnresolvedNames() {
         if !facts.didResolve { return }
         for peer in topology.nodes.indices where peer != index {

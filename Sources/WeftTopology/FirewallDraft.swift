@@ -53,7 +53,11 @@ struct FirewallDraft {
     mutating func addSet(
         _ name: String, _ family: IPAddress.Family, of prefixes: some Sequence<IPPrefix>
     ) -> String? {
-        let ranges = Ranges(prefixes.filter { $0.family == family }.map(\.range))
+        addSet(name, family, of: Ranges(prefixes.filter { $0.family == family }.map(\.range)))
+    }
+
+    /// Adds a set of ranges. Returns its name; nil where there are none, and no set.
+    mutating func addSet(_ name: String, _ family: IPAddress.Family, of ranges: Ranges<UInt128>) -> String? {
         if ranges.isEmpty { return nil }
         let whole = name + (family == .v4 ? "4" : "6")
         sets.append(

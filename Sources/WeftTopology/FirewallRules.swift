@@ -84,10 +84,6 @@ extension RulePart {
     /// The source is not an address of this host.
     static let sourceIsNotLocal = RulePart(.addressType(.source), .compare(.notEqual, hostOrder(routeTypeLocal)))
 
-    /// The destination is not an address of this host.
-    static let destinationIsNotLocal = RulePart(
-        .addressType(.destination), .compare(.notEqual, hostOrder(routeTypeLocal)))
-
     static func mark(is mark: UInt32) -> RulePart {
         RulePart(.meta(.mark), .compare(.equal, hostOrder(mark)))
     }
@@ -108,6 +104,7 @@ extension RulePart {
 
 extension RulePart {
     static let counted = RulePart(.counter)
+    static func counted(by name: String) -> RulePart { RulePart(.countBy(name)) }
     static let accepted = RulePart(.verdict(.accept))
     static let dropped = RulePart(.verdict(.drop))
     /// The sender is told: by ICMP, that it is prohibited.

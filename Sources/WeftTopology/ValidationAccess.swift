@@ -8,8 +8,10 @@ extension Validator {
         guard let rules = topology.access else { return }
         let known = knownNetworks()
         let filled = groupsWithMembers()
+        // Behind an exit lies everything.
+        let hasExit = nodes.indices.contains { nodes[$0].isExit && isActive[$0] }
         for rule in rules {
-            for subject in rule.from + rule.to {
+            for (position, subject) in (rule.from + rule.to).enumerated() {
                 switch subject.value {
                 case .internet: break
                 case .named(let name):
@@ -21,7 +23,7 @@ extension Validator {
                         at: subject.place,
                         notes: [Diagnostic.Note("the group is here", at: topology.groups[group].name.place)])
                 case .prefix(let prefix):
-                    guard !known.overlaps(prefix) else { continue }
+                    if known.overlaps(prefix) || (hasExit && position >= rule.from.count) { continue }
                     problems.warning(
                         "topology.access",
                         "\(prefix) lies outside of the mesh and of all `allowedIPs`: this matches nothing",
@@ -121,7 +123,8 @@ extension Validator {
         let users = nodes.indices.filter { isActive[$0] && nodes[$0].useExit != nil }
         if !users.isEmpty {
             var permitted: Set<Int> = []
-            for rule in rules where rule.to.contains(where: { $0.value == .internet }) {
+            let known = knownNetworks()
+            for rule in rules where rule.to.contains(where: { known.leavesOut($0.value) }) {
                 expand(rule.from, into: &permitted)
             }
             for user in users where !permitted.contains(user) {
@@ -179,6 +182,15 @@ private struct SortedNetworks {
 
     init(_ prefixes: [IPPrefix]) {
         for prefix in prefixes.sorted() where networks.last?.contains(prefix) != true { networks.append(prefix) }
+    }
+
+    /// Whether a subject means something that is in none of them.
+    func leavesOut(_ subject: AccessSubject) -> Bool {
+        switch subject {
+        case .internet: true
+        case .named: false
+        case .prefix(let prefix): !networks.contains { $0.contains(prefix) }
+        }
     }
 
     func overlaps(_ prefix: IPPrefix) -> Bool {

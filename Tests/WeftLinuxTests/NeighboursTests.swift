@@ -54,7 +54,6 @@ struct NeighboursTests {
             #expect(
                 nft(
                     """
-                    table inet weft-wg1 { chain input { type filter hook input priority 0; policy drop; }; }
                     table ip filter { chain INPUT { type filter hook input priority 0; policy accept; }; }
                     table ip nat { chain POSTROUTING { type nat hook postrouting priority 100; policy accept; }; }
                     table bridge b { chain forward { type filter hook forward priority 0; policy drop; }; }

@@ -431,6 +431,53 @@ private func packet(
         #expect(client.forward(&through) == .refused)
     }
 
+    /// A source is trusted because WireGuard vouches for it: the same source by another interface is a forged one.
+    @Test(arguments: [("10.80.1.7", "10.80.0.1", "10.80.1.9"), ("fd80::107", "fd80::1", "fd80::109")])
+    func forgedSourcesGetNowhere(_ addresses: (peer: String, exit: String, other: String)) throws {
+        let mesh = try topology(
+            more: "access:\n  - {from: [ana, 192.168.7.0/24], to: [fra, 10.80.1.0/24, \"fd80::/64\"]}",
+            ranges: "10.80.0.0/16, \"fd80::/48\"",
+            addresses: ("10.80.0.1, \"fd80::1\"", "10.80.1.7, \"fd80::107\""))
+        var firewall = try mesh.firewall(of: "fra")
+        for (interface, verdict) in [("wg0", ModelFirewall.Verdict.accepted), ("eth0", .refused)] {
+            var delivered = try packet(addresses.peer, addresses.exit, in: interface)
+            #expect(firewall.receive(&delivered) == verdict)
+            var passed = try packet(addresses.peer, addresses.other, in: interface, out: "wg0")
+            #expect(firewall.forward(&passed) == verdict)
+        }
+        #expect(firewall.counts["access-refused"] == 2)
+        // Its address in the mesh is not free to all by another way; what is permitted gets there.
+        guard addresses.peer.contains(".") else { return }
+        var stranger = try packet("198.51.100.9", "10.80.0.1", in: "eth0")
+        #expect(firewall.receive(&stranger) == .refused)
+        var known = try packet("192.168.7.9", "10.80.0.1", in: "eth1")
+        #expect(firewall.receive(&known) == .accepted)
+        var elsewhere = try packet("198.51.100.9", "192.0.2.1", in: "eth0")
+        #expect(firewall.receive(&elsewhere) == .accepted)
+    }
+
+    /// A network behind the exit that holds the exit's own endpoint: packets to the exit would go round in the tunnel.
+    @Test func anEndpointInsideItsOwnTunnelIsRefused() throws {
+        func refusals(_ network: String, _ endpoint: String = "") throws -> [String] {
+            let lan = """
+                  lan:
+                    publicKey: TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=
+                    addresses: [10.80.2.2]
+                    allowedIPs: [\(network)]
+                    \(endpoint)
+                """
+            return try topology(exit: "masquerade: true\n    hub: true", client: "useExit: fra\n\(lan)")
+                .compilation(of: "ana").refusals.map(\.message)
+        }
+        let message =
+            "the endpoint of fra, 192.0.2.1:51820, lies in 192.0.2.0/24 behind lan, which this host reaches through fra: "
+            + "packets to it would go round in the tunnel"
+        #expect(try refusals("192.0.2.0/24") == [message])
+        #expect(try refusals("192.0.3.0/24") == [])
+        // Reached by itself, it carries them once more, and that is all.
+        #expect(try refusals("192.0.2.0/24", "endpoint: 198.51.100.1") == [])
+    }
+
     @Test func hostsThatNeedNoTableHaveNone() throws {
         let mesh = try topology(client: "connect: full")
         #expect(try mesh.state(of: "ana").firewall == nil)

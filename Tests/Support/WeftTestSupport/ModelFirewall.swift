@@ -185,6 +185,8 @@ package struct ModelFirewall {
     private func value(of what: FirewallExpression.Conntrack, _ packet: ModelPacket) -> [UInt8] {
         switch what {
         case .state: Self.bytes(packet.state)
+        // Confirmed, from the first packet that got through on.
+        case .status: Self.bytes(packet.isReply || packet.state & 2 != 0 ? 8 : 0)
         case .direction: [packet.isReply ? 1 : 0]
         case .mark: Self.bytes(packet.connectionMark)
         }

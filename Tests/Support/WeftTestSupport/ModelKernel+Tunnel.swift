@@ -28,27 +28,8 @@ extension ModelKernel {
         case .remove(_, let table):
             if firewalls.removeValue(forKey: table) == nil { return .already }
         case .change(let change, let table):
-            guard var firewall = firewalls[table] else { throw DataplaneError(.gone, "no table", errno: 2) }
-            let goneChains = Set((change.removedChains + change.changedChains.map(\.old)).map(\.name))
-            firewall.chains.removeAll { goneChains.contains($0.name) }
-            firewall.chains += change.addedChains + change.changedChains.map(\.new)
-            let goneSets = Set((change.removedSets + change.changedSets.map(\.old)).map(\.name))
-            firewall.sets.removeAll { goneSets.contains($0.name) }
-            firewall.sets += change.addedSets
-            for members in change.changedSets {
-                var set = members.old
-                let gone = Set(members.removed.map(\.key))
-                set.elements.removeAll { gone.contains($0.key) }
-                set.elements = (set.elements + members.added).sorted { $0.key < $1.key }
-                firewall.sets.append(set)
-            }
-            let goneCounters = Set(change.removedCounters.map(\.name))
-            firewall.counters.removeAll { goneCounters.contains($0.name) }
-            firewall.counters += change.addedCounters
-            firewall.chains.sort { $0.name < $1.name }
-            firewall.sets.sort { $0.name < $1.name }
-            firewall.counters.sort { $0.name < $1.name }
-            firewalls[table] = firewall
+            guard let firewall = firewalls[table] else { throw DataplaneError(.gone, "no table", errno: 2) }
+            firewalls[table] = firewall.applying(change)
         }
         return .done
     }
