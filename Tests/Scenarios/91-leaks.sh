@@ -53,12 +53,12 @@ settle=0.5
 [ "$BED" != vm ] || settle=1
 
 # Ports tell what came from where. What is bound to eth0 goes around every route and rule.
-bound="9002 9004 9008 9009 icmp"
+bound="9002 9004 9008 9009 9014 icmp"
 plain="9001 9003 53 9005 9006"
 boxed="9011 9012 9013"
 noise ana udp,$internet4,9001 udp,$internet4,9002,eth0 udp,$internet6,9003 udp,$internet6,9004,eth0 udp,$resolver,53 \
     tcp,$internet4,9005 tcp,$internet6,9006 udp,255.255.255.255,9008,eth0 udp,224.0.0.251,9009,eth0 \
-    ping,$internet4,0,eth0 ping,$internet6,0,eth0
+    udp,fd80::107,9014,eth0 ping,$internet4,0,eth0 ping,$internet6,0,eth0
 noise box udp,$internet4,9011 udp,$internet6,9012 tcp,$internet4,9013
 
 # What is left out: the tunnel's own packets, `allow`, and what finds neighbours, routers and addresses.

@@ -61,7 +61,9 @@ struct NfTablesFaultTests {
                     #expect(
                         live == from || live == to || steps.contains { $0 == live },
                         "exchange \(number) \(fault) \(outcome) \(refusal)")
-                    if fault.extent == .once { #expect(live == from || live == to, "exchange \(number) \(fault) \(outcome)") }
+                    if fault.extent == .once {
+                        #expect(live == from || live == to, "exchange \(number) \(fault) \(outcome)")
+                    }
                     if outcome == .done { #expect(live == to, "exchange \(number)") }
                     if let error = refusal ?? failure(outcome) { #expect(!error.message.isEmpty) }
                     if count == 0 {
