@@ -13,8 +13,8 @@ if [ ! -x "$bundle" ]; then
     skip "the unit tests that need a kernel" "$bundle: swift build --build-tests"
     done_testing
 fi
-# Emulated, every exchange struck by some fault takes an hour: one in forty for each fault here, all of them nightly.
-export WEFT_FAULT_STRIDE=40
+# Emulated, every exchange struck by some fault takes eight minutes: one in eight for each fault here, all of them nightly.
+export WEFT_FAULT_STRIDE=8
 output=$("$bundle" --testing-library swift-testing --filter 'KernelWireGuardTests|KernelNetworkTests|KernelFaultTests' 2>&1 < /dev/null |
     sed 's/\x1b\[[0-9;]*m//g')
 # One line for each test, and none for its cases.
