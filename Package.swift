@@ -37,6 +37,7 @@ let package = Package(
             name: "WeftLinux",
             dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftModel", "WeftPlan"],
             swiftSettings: byteSettings),
+        .target(name: "WeftLoop", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "WeftModel", swiftSettings: settings),
         .target(name: "WeftPlan", dependencies: ["WeftModel"], swiftSettings: settings),
         .target(name: "WeftReconcile", dependencies: ["WeftModel", "WeftPlan"], swiftSettings: settings),
@@ -110,6 +111,7 @@ let package = Package(
                 "WeftTestSupport",
             ],
             swiftSettings: settings),
+        .testTarget(name: "WeftLoopTests", dependencies: ["CLinux", "WeftLoop"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(
             name: "WeftReconcileTests",

@@ -3,8 +3,12 @@
 #ifndef WEFT_CLINUX_SHIM_H
 #define WEFT_CLINUX_SHIM_H
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
 #include <linux/if.h>
@@ -42,6 +46,7 @@ static const __u32 weft_nft_bitwise_bool = NFT_BITWISE_BOOL;
 
 // glibc declares these with _GNU_SOURCE only, which a module cannot define after the fact.
 // (<spawn.h> would bring <net/if.h>, which hides the kernel's own flags of links: hence the void pointers.)
+int accept4(int socket, struct sockaddr *address, socklen_t *length, int flags);
 int memfd_create(const char *name, unsigned int flags);
 int posix_spawn_file_actions_addchdir_np(void *actions, const char *path);
 int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);

@@ -13,6 +13,7 @@ private let allowed: [String: Set<String>] = [
         "CLinux", "Dispatch", "FoundationEssentials", "Glibc", "Netlink", "Synchronization", "WeftKeys", "WeftModel",
         "WeftPlan",
     ],
+    "WeftLoop": ["CLinux", "Glibc", "Synchronization"],
     "WeftModel": [],
     "WeftPlan": ["WeftModel"],
     "WeftReconcile": ["WeftModel", "WeftPlan"],

@@ -1,0 +1,203 @@
+// Signals, messages from threads, the clock's alarm and the service manager: the real ones.
+
+import CLinux
+import Glibc
+import Testing
+import WeftLoop
+
+/// A thread of its own (the pool of Swift's tasks may have but one, which a test keeps waiting).
+struct Thread {
+    private final class Job {
+        let body: () -> Void
+        init(_ body: @escaping () -> Void) { self.body = body }
+    }
+
+    private var thread = pthread_t()
+
+    init(_ body: @escaping () -> Void) {
+        let argument = Unmanaged.passRetained(Job(body)).toOpaque()
+        let started = pthread_create(
+            &thread, nil,
+            { argument in
+                argument.map { Unmanaged<Job>.fromOpaque($0).takeRetainedValue().body() }
+                return nil
+            }, argument)
+        #expect(started == 0)
+    }
+
+    func join() { pthread_join(thread, nil) }
+}
+
+/// Runs `body` on a thread that ends with it: what it does to its thread is gone then.
+func onThread(_ body: @escaping () -> Void) { Thread(body).join() }
+
+@Suite struct SignalsTests {
+    @Test func comeThroughTheLoop() {
+        onThread {
+            #expect(throws: Never.self) {
+                let (loop, signals) = (try EventLoop(), try Signals())
+                var taken: [Int32] = []
+                try loop.watch(signals.descriptor) { _ in
+                    while let signal = signals.next() { taken.append(signal) }
+                    loop.stop()
+                }
+                for signal in [SIGHUP, SIGINT, SIGTERM] { pthread_kill(pthread_self(), signal) }
+                loop.runBounded()
+                #expect(Set(taken) == [SIGHUP, SIGINT, SIGTERM])
+                #expect(signals.next() == nil)
+            }
+        }
+    }
+
+    @Test func aStormOfOneKindIsOne() {
+        onThread {
+            #expect(throws: Never.self) {
+                let signals = try Signals()
+                for _ in 0..<10_000 { pthread_kill(pthread_self(), SIGHUP) }
+                #expect(signals.next() == SIGHUP)
+                #expect(signals.next() == nil)
+            }
+        }
+    }
+}
+
+@Suite struct InboxTests {
+    @Test func messagesOfManyThreadsArriveInTheirOrder() throws {
+        let (loop, inbox) = (try EventLoop(), try Inbox<(thread: Int, number: Int)>())
+        let (threads, each) = (4, 5000)
+        var next = [Int](repeating: 0, count: threads)
+        var total = 0
+        try loop.watch(inbox.descriptor) { _ in
+            for message in inbox.drain() {
+                #expect(message.number == next[message.thread])
+                next[message.thread] += 1
+                total += 1
+            }
+            if total == threads * each { loop.stop() }
+        }
+        let started = (0..<threads).map { thread in
+            Thread { for number in 0..<each { inbox.post((thread, number)) } }
+        }
+        loop.runBounded()
+        for thread in started { thread.join() }
+        #expect(next == [Int](repeating: each, count: threads))
+        #expect(inbox.drain().isEmpty)
+    }
+}
+
+@Suite struct WallClockAlarmTests {
+    @Test func ringsOnItsTimeAndNotAgain() throws {
+        let (loop, alarm) = (try EventLoop(), try WallClockAlarm())
+        var (now, told) = (timespec(), [WallClockAlarm.Event]())
+        clock_gettime(CLOCK_REALTIME, &now)
+        alarm.set(seconds: Int64(now.tv_sec) + 1, nanoseconds: now.tv_nsec)
+        #expect(alarm.read() == nil)
+        try loop.watch(alarm.descriptor) { _ in
+            alarm.read().map { told.append($0) }
+            loop.stop()
+        }
+        loop.runBounded()
+        var after = timespec()
+        clock_gettime(CLOCK_REALTIME, &after)
+        #expect(told == [.due])
+        #expect((after.tv_sec, after.tv_nsec) >= (now.tv_sec + 1, now.tv_nsec))
+        #expect(alarm.read() == nil)
+    }
+
+    @Test(arguments: [Int64(0), -5, 1, 1_000_000_000])
+    func aTimeThatHasPassedRingsAtOnce(seconds: Int64) throws {
+        let (loop, alarm) = (try EventLoop(), try WallClockAlarm())
+        alarm.set(seconds: seconds)
+        try loop.watch(alarm.descriptor) { _ in
+            #expect(alarm.read() == .due)
+            loop.stop()
+        }
+        loop.runBounded()
+    }
+
+    @Test(arguments: [nil, Int64.max])
+    func noTimeAndOneThatNeverComesStayQuiet(seconds: Int64?) throws {
+        let (loop, alarm) = (try EventLoop(), try WallClockAlarm())
+        alarm.set(seconds: 1)
+        alarm.set(seconds: seconds)
+        try loop.watch(alarm.descriptor) { _ in Issue.record("rang: \(String(describing: alarm.read()))") }
+        loop.schedule(after: .milliseconds(100)) { loop.stop() }
+        loop.runBounded()
+    }
+}
+
+@Suite(.serialized) struct ServiceNotifierTests {
+    /// A service manager's socket, which keeps what it hears.
+    private struct Manager {
+        let name: String
+        let socket: Int32
+
+        init(_ name: String) throws {
+            self.name = name
+            socket = Glibc.socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+            var address = sockaddr_un()
+            address.sun_family = sa_family_t(AF_UNIX)
+            var bytes = Array(name.utf8)
+            if bytes[0] == UInt8(ascii: "@") { bytes[0] = 0 }
+            withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+            let length = socklen_t(2 + bytes.count + (bytes[0] == 0 ? 0 : 1))
+            let bound = withUnsafePointer(to: address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, length) }
+            }
+            try #require(bound == 0)
+        }
+
+        func heard() -> String? {
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            let count = recv(socket, &bytes, bytes.count, Int32(MSG_DONTWAIT))
+            return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func speaksTheProtocol(isAbstract: Bool) throws {
+        let folder = TemporaryFolder()
+        let manager = try Manager(isAbstract ? "@weft-loop-\(getpid())" : "\(folder.path)/notify")
+        defer { close(manager.socket) }
+        setenv("NOTIFY_SOCKET", manager.name, 1)
+        setenv("WATCHDOG_USEC", "30000000", 1)
+        setenv("WATCHDOG_PID", "\(getpid())", 1)
+        let notifier = ServiceNotifier()
+        #expect(notifier.isListening)
+        #expect(notifier.watchdogInterval == .seconds(15))
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { #expect(getenv(name) == nil) }
+        notifier.ready()
+        #expect(manager.heard() == "READY=1")
+        notifier.status("wg0: 3 peers\nREADY=0")
+        #expect(manager.heard() == "STATUS=wg0: 3 peers READY=0")
+        notifier.reloading()
+        let reload = try #require(manager.heard()).split(separator: "\n")
+        #expect(reload.first == "RELOADING=1")
+        #expect(reload.last?.hasPrefix("MONOTONIC_USEC=") == true)
+        notifier.watchdog()
+        #expect(manager.heard() == "WATCHDOG=1")
+        notifier.stopping()
+        #expect(manager.heard() == "STOPPING=1")
+    }
+
+    @Test func aManagerThatDoesNotListenStopsNothing() throws {
+        let folder = TemporaryFolder()
+        let manager = try Manager("\(folder.path)/notify")
+        setenv("NOTIFY_SOCKET", manager.name, 1)
+        let notifier = ServiceNotifier()
+        // Its queue is full after some of these, and nobody reads.
+        for _ in 0..<5000 { notifier.watchdog() }
+        close(manager.socket)
+        notifier.ready()
+    }
+
+    @Test func withoutAManagerThereIsSilence() {
+        unsetenv("NOTIFY_SOCKET")
+        setenv("WATCHDOG_USEC", "30000000", 1)
+        setenv("WATCHDOG_PID", "1", 1)
+        let notifier = ServiceNotifier()
+        #expect(!notifier.isListening)
+        #expect(notifier.watchdogInterval == nil)
+        notifier.ready()
+    }
+}
