@@ -106,15 +106,15 @@ package struct KernelDataplane: Dataplane {
         }
         switch try links.owner(of: mesh, parts.userspace) {
         case .nobody:
-            try readRoutes(of: mesh, interface: 0, into: &observation)
+            try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .halfMade(let link):
             observation.halfMadeLink = link.name
-            try readRoutes(of: mesh, interface: 0, into: &observation)
+            try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .other(let link):
             observation.foreign.append(ForeignObject(blocking: link, for: mesh))
-            try readRoutes(of: mesh, interface: 0, into: &observation)
+            try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .ours(let link, let kind):
-            try read(link, kind, of: mesh, into: &observation)
+            try read(link, kind, of: mesh, interests, into: &observation)
         }
         try readRules(of: mesh, interests, into: &observation)
         let table = try tables.read(mesh.firewallTable)
@@ -132,7 +132,8 @@ package struct KernelDataplane: Dataplane {
 
     /// Reads all that hangs on our link.
     private mutating func read(
-        _ link: LiveLink, _ kind: DeviceKind, of mesh: MeshIdentity, into observation: inout Observation
+        _ link: LiveLink, _ kind: DeviceKind, of mesh: MeshIdentity, _ interests: Interests,
+        into observation: inout Observation
     ) throws(DataplaneError) {
         observation.deviceKind = kind
         observation.state.link = Link(
@@ -144,7 +145,7 @@ package struct KernelDataplane: Dataplane {
         let addresses = try Addresses(channel: route, link: link, features: parts.features).read()
         observation.state.addresses = addresses.ours
         observation.foreign += addresses.others.map { ForeignObject(address: $0, on: link.name) }
-        try readRoutes(of: mesh, interface: link.index, into: &observation)
+        try readRoutes(of: mesh, interests, interface: link.index, into: &observation)
     }
 
     private mutating func readDevice(_ link: LiveLink, _ kind: DeviceKind) throws(DataplaneError) -> DeviceReading {
@@ -162,7 +163,7 @@ package struct KernelDataplane: Dataplane {
     }
 
     private mutating func readRoutes(
-        of mesh: MeshIdentity, interface: UInt32, into observation: inout Observation
+        of mesh: MeshIdentity, _ interests: Interests, interface: UInt32, into observation: inout Observation
     ) throws(DataplaneError) {
         let routes = Routes(channel: route, links: links, mesh: mesh, interface: interface)
         let reading = try routes.read(expecting: lastRoutes)
@@ -170,7 +171,9 @@ package struct KernelDataplane: Dataplane {
         observation.state.routes = reading.ours
         if reading.others.isEmpty { return }
         var names: [UInt32: String] = [:]
-        observation.foreign += reading.others.map { found in
+        // Those in the tunnel's own table are found there.
+        let tables = Set(interests.rules.compactMap(\.table))
+        observation.foreign += reading.others.filter { !tables.contains($0.route.table) }.map { found in
             ForeignObject(kind: "route", description: routes.describe(found, &names))
         }
     }

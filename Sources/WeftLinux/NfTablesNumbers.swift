@@ -22,6 +22,10 @@ enum NftNote {
     /// Of a set, notes that say no more than its type does, or how its file was written: the byte order of data, what key
     /// and data were written as, and whether data are ranges.
     static let harmlessOfSet: Set<UInt8> = [0, 1, 3, 4, 6]
+    /// Of a set: whether ranges that touch become one. Four bytes in host order.
+    static let autoMerge: UInt8 = 2
+    /// Of a set: text with its NUL.
+    static let setComment: UInt8 = 7
     /// Of an element: whether its range is open at its end.
     static let elementFlags: UInt8 = 1
 

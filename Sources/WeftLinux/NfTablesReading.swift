@@ -34,7 +34,9 @@ struct TableReading: MessageConsumer {
                 let flags = attributes.number()
                 if flags & NFT_TABLE_F_DORMANT.rawValue != 0 { strangers.append("flags dormant") }
                 if flags & NFT_TABLE_F_OWNER.rawValue != 0 { strangers.append("flags owner") }
-                let others = flags & ~(NFT_TABLE_F_DORMANT.rawValue | NFT_TABLE_F_OWNER.rawValue)
+                // NFT_TABLE_F_PERSIST, from Linux 6.9.
+                if flags & 4 != 0 { strangers.append("flags persist") }
+                let others = flags & ~(NFT_TABLE_F_DORMANT.rawValue | NFT_TABLE_F_OWNER.rawValue | 4)
                 if others != 0 { strangers.append("flags \(others)") }
             case NFTA_TABLE_USERDATA: strangers.append("comment")
             default: break
@@ -98,7 +100,8 @@ struct ChainReading: MessageConsumer {
             bound.insert(chain.name)
             return true
         }
-        if flags & ~NFT_CHAIN_BASE.rawValue != 0 { oddities.append("flags \(flags)") }
+        let others = flags & ~NFT_CHAIN_BASE.rawValue
+        if others != 0 { oddities.append(others == NFT_CHAIN_HW_OFFLOAD.rawValue ? "flags offload" : "flags \(others)") }
         if let hook {
             if let kind = FirewallChain.Base.Kind(rawValue: type),
                 let place = FirewallChain.Base.Hook(number: hook.number)
@@ -106,7 +109,8 @@ struct ChainReading: MessageConsumer {
                 chain.base = .init(
                     kind, place, priority: hook.priority, dropsByDefault: policy == UInt32(bitPattern: NF_DROP))
             } else {
-                oddities.append("type \(type) hook \(hook.number)")
+                let place = hook.number == NF_INET_INGRESS.rawValue ? "ingress" : "\(hook.number)"
+                oddities.append("type \(type) hook \(place)")
             }
         }
         strangers += oddities.map { "chain \(chain.name): \($0)" }
@@ -228,8 +232,9 @@ struct ObjectReading: MessageConsumer {
     }
 
     /// As `nft` names them.
-    private static func name(ofType type: UInt32) -> String {
+    static func name(ofType type: UInt32) -> String {
         switch Int32(bitPattern: type) {
+        case NFT_OBJECT_COUNTER: "counter"
         case NFT_OBJECT_QUOTA: "quota"
         case NFT_OBJECT_CT_HELPER: "ct helper"
         case NFT_OBJECT_LIMIT: "limit"

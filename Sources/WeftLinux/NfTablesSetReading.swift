@@ -14,30 +14,35 @@ struct SetReading: MessageConsumer {
 
     mutating func take(_ message: Message) -> Bool {
         guard message.type == UInt16(nfTables: NFT_MSG_NEWSET) else { return true }
-        var name = ""
-        var flags: UInt32 = 0
-        var (keyType, keyLength) = (UInt32(0), UInt32(0))
-        var objectType: UInt32 = 0
+        var words = NftSetWords()
+        var keyLength: UInt32 = 0
         var lengths: [UInt32] = []
+        // What is strange, and nft has no word for.
         var oddities: [String] = []
         var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
         while attributes.next() {
             switch nft_set_attributes(rawValue: UInt32(attributes.type)) {
-            case NFTA_SET_NAME: name = String(kernelText: attributes.payload)
-            case NFTA_SET_FLAGS: flags = attributes.number()
-            case NFTA_SET_KEY_TYPE: keyType = attributes.number()
+            case NFTA_SET_NAME: words.name = String(kernelText: attributes.payload)
+            case NFTA_SET_FLAGS: words.flags = attributes.number()
+            case NFTA_SET_KEY_TYPE: words.keyType = attributes.number()
             case NFTA_SET_KEY_LEN: keyLength = attributes.number()
-            case NFTA_SET_OBJ_TYPE: objectType = attributes.number()
-            case NFTA_SET_DESC: if !Self.read(attributes.payload, &lengths, &oddities) { return false }
-            case NFTA_SET_TIMEOUT: oddities.append("timeout")
-            case NFTA_SET_GC_INTERVAL: oddities.append("gc-interval")
+            case NFTA_SET_OBJ_TYPE: words.objectType = attributes.number()
+            case NFTA_SET_DESC: if !Self.read(attributes.payload, &lengths, &words, &oddities) { return false }
+            case NFTA_SET_TIMEOUT: words.timeout = UInt64(bigEndian: attributes.uint64())
+            case NFTA_SET_GC_INTERVAL: words.collection = attributes.number()
             case NFTA_SET_POLICY:
-                if attributes.number() != NFT_SET_POL_PERFORMANCE.rawValue { oddities.append("policy") }
-            case NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS: oddities.append("statements")
-            case NFTA_SET_DATA_TYPE, NFTA_SET_DATA_LEN: oddities.append("data")
+                if attributes.number() != NFT_SET_POL_PERFORMANCE.rawValue { words.more.append("policy memory") }
+            case NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS: words.more.append("with statements")
+            case NFTA_SET_DATA_TYPE: words.dataType = attributes.number()
             case NFTA_SET_USERDATA:
-                let isWhole = NftNote.each(attributes.payload) { type, _ in
-                    if !NftNote.harmlessOfSet.contains(type) { oddities.append("note \(type)") }
+                let isWhole = NftNote.each(attributes.payload) { type, value in
+                    switch type {
+                    case NftNote.autoMerge:
+                        if value.load(at: 0, as: UInt32.self) != 0 { words.more.append("auto-merge") }
+                    case NftNote.setComment: words.more.append("comment \"\(String(kernelText: value))\"")
+                    case _ where NftNote.harmlessOfSet.contains(type): break
+                    default: oddities.append("note \(type)")
+                    }
                 }
                 if !isWhole { oddities.append("notes") }
             // Newer kernels than the headers tell how the set is kept and how full it is. That, and what yet newer ones may
@@ -46,28 +51,25 @@ struct SetReading: MessageConsumer {
             }
         }
         if attributes.isMalformed { return false }
-        if flags & NFT_SET_ANONYMOUS.rawValue != 0 { return true }
-        guard let fields = FirewallSet.fields(keyType: keyType) else {
-            strangers.append("set \(name): type")
-            return true
+        if words.flags & NFT_SET_ANONYMOUS.rawValue != 0 { return true }
+        if oddities.isEmpty, let set = words.own(keyLength: keyLength, lengths) {
+            sets.append(set)
+        } else {
+            // What the elements of another kind of set mean is not known: it is made anew anyway.
+            words.more += oddities
+            strangers.append(words.text)
         }
-        let set = FirewallSet(name, fields, hasCounters: flags & NFT_SET_OBJECT.rawValue != 0)
-        if flags != set.flags { oddities.append("flags \(flags)") }
-        if set.hasCounters, objectType != UInt32(NFT_OBJECT_COUNTER) { oddities.append("object type \(objectType)") }
-        let expected = set.isConcatenation ? fields.map { UInt32($0.size) } : []
-        if keyLength != UInt32(set.keyLength) || (lengths != expected && !lengths.isEmpty) { oddities.append("key") }
-        strangers += oddities.map { "set \(name): \($0)" }
-        // What the elements of another kind of set mean is not known: it is made anew anyway.
-        if oddities.isEmpty { sets.append(set) }
         return true
     }
 
-    /// Reads a set's description: how long the fields of its keys are.
-    private static func read(_ description: RawSpan, _ lengths: inout [UInt32], _ oddities: inout [String]) -> Bool {
+    /// Reads a set's description: how many elements it may have, and how long the fields of its keys are.
+    private static func read(
+        _ description: RawSpan, _ lengths: inout [UInt32], _ words: inout NftSetWords, _ oddities: inout [String]
+    ) -> Bool {
         var attributes = Attributes(description)
         while attributes.next() {
             switch nft_set_desc_attributes(rawValue: UInt32(attributes.type)) {
-            case NFTA_SET_DESC_SIZE: oddities.append("size")
+            case NFTA_SET_DESC_SIZE: words.size = attributes.number()
             case NFTA_SET_DESC_CONCAT:
                 var list = attributes.nested()
                 while list.next() {
@@ -82,6 +84,22 @@ struct SetReading: MessageConsumer {
             }
         }
         return !attributes.isMalformed
+    }
+}
+
+extension NftSetWords {
+    /// The set as one of Weft's; nil where it is any other.
+    ///
+    /// - Parameter lengths: of the key's fields, in bytes; empty where the kernel does not say.
+    fileprivate func own(keyLength: UInt32, _ lengths: [UInt32]) -> FirewallSet? {
+        guard let fields = FirewallSet.fields(keyType: keyType), timeout == 0, collection == 0, size == 0, more.isEmpty
+        else { return nil }
+        let set = FirewallSet(name, fields, hasCounters: flags & NFT_SET_OBJECT.rawValue != 0)
+        let expected = set.isConcatenation ? fields.map { UInt32($0.size) } : []
+        guard flags == set.flags, !set.hasCounters || objectType == UInt32(NFT_OBJECT_COUNTER),
+            keyLength == UInt32(set.keyLength), lengths == expected || lengths.isEmpty
+        else { return nil }
+        return set
     }
 }
 
@@ -191,7 +209,7 @@ struct ElementReading: MessageConsumer {
         let isEnd = flags & NFT_SET_ELEM_INTERVAL_END.rawValue != 0
         if flags & ~NFT_SET_ELEM_INTERVAL_END.rawValue != 0 || lower.count == 0 {
             // `*`: what no other element matches.
-            oddities.insert("flags \(flags)")
+            oddities.insert(flags & NFT_SET_ELEM_CATCHALL.rawValue != 0 ? "* as its key" : "flags \(flags)")
             return true
         }
         if isConcatenation {

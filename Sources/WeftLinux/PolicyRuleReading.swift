@@ -53,52 +53,58 @@ struct LiveRule: Hashable {
 
     func looks(inTable wanted: UInt32) -> Bool { isLookup && table == wanted }
 
-    /// As one of the two shapes that Weft makes, with all that this rule is besides.
+    /// As one of the two shapes that Weft makes; where it has anything besides, with its whole text.
     var rule: PolicyRule {
-        var strange: [String] = []
         let action: PolicyRule.Action
+        let isExact: Bool
         if table == Route.mainTable, mark == 0, mask == 0 {
             action = .lookupMainWithoutDefault
-            if isInverted { strange.append("not") }
-            if let suppressedLength {
-                if suppressedLength != 0 { strange.append("suppress_prefixlength \(suppressedLength)") }
-            } else {
-                strange.append("(with the default route)")
-            }
+            isExact = !isInverted && suppressedLength == 0
         } else {
             action = .lookupUnlessMarked(mark: mark, table: table)
-            if mask == 0 {
-                strange.append("(whatever the mark)")
-            } else if !isInverted {
-                strange.append("(not inverted)")
-            }
-            if mask != 0, mask != MeshIdentity.mask(of: mark) { strange.append("fwmask 0x\(String(mask, radix: 16))") }
-            if let suppressedLength { strange.append("suppress_prefixlength \(suppressedLength)") }
+            isExact = isInverted && mask == MeshIdentity.mask(of: mark) && suppressedLength == nil
         }
-        strange += selectors
-        if !isLookup { strange.append(actionText) }
-        return PolicyRule(family, priority: priority, action, strange: strange.joined(separator: " "))
+        let isStrange = !isExact || !isLookup || !selectors.isEmpty
+        return PolicyRule(family, priority: priority, action, strange: isStrange ? text : "")
     }
 
     /// As `ip rule` prints it: `10000: from all fwmark 0x5 lookup 77 proto static`.
     var description: String {
-        var words = ["\(priority):"]
-        if isInverted { words.append("not") }
-        if !selectors.contains(where: { $0.hasPrefix("from ") }) { words.append("from all") }
-        words += selectors
+        "\(priority): \(text) proto \(Routes.protocolName(proto)) (\(family == .v4 ? "IPv4" : "IPv6"))"
+    }
+
+    /// As `ip rule` prints it, without its priority and who made it.
+    var text: String {
+        func those(_ names: String...) -> [String] {
+            names.flatMap { name in selectors.filter { $0.hasPrefix("\(name) ") } }
+        }
+        let source = those("from")
+        let first = those("to", "tos")
+        let middle = those("iif", "oif", "uidrange", "ipproto", "sport", "dport", "tun_id")
+        let last = those("suppress_ifgroup", "realms")
+        let known = source + first + middle + last + those("goto") + [Self.devicesTable]
+        var words = isInverted ? ["not"] : []
+        words += (source.isEmpty ? ["from all"] : source) + first
         if mask != 0 {
             let masked = mask == .max ? "" : "/0x\(String(mask, radix: 16))"
             words.append("fwmark 0x\(String(mark, radix: 16))\(masked)")
         }
-        words.append(isLookup ? "lookup \(table == Route.mainTable ? "main" : String(table))" : actionText)
+        words += middle + selectors.filter { !known.contains($0) }
+        switch Int(action) {
+        case FR_ACT_TO_TBL where selectors.contains(Self.devicesTable): words.append("lookup \(Self.devicesTable)")
+        case FR_ACT_TO_TBL: words.append("lookup \(table == Route.mainTable ? "main" : String(table))")
+        case FR_ACT_GOTO: words += those("goto")
+        default: words.append(actionText)
+        }
         if let suppressedLength { words.append("suppress_prefixlength \(suppressedLength)") }
-        words.append("proto \(Routes.protocolName(proto)) (\(family == .v4 ? "IPv4" : "IPv6"))")
-        return words.joined(separator: " ")
+        return (words + last).joined(separator: " ")
     }
+
+    /// The table is that of the device's VRF.
+    fileprivate static let devicesTable = "[l3mdev-table]"
 
     private var actionText: String {
         switch Int(action) {
-        case FR_ACT_GOTO: "goto"
         case FR_ACT_NOP: "nop"
         case FR_ACT_BLACKHOLE: "blackhole"
         case FR_ACT_UNREACHABLE: "unreachable"
@@ -106,6 +112,10 @@ struct LiveRule: Hashable {
         default: "action \(action)"
         }
     }
+}
+
+extension Attributes {
+    fileprivate var isWholePort: Bool { payload.load(at: 0, as: UInt16.self) == .max }
 }
 
 /// Takes a dump of policy rules of both families, in the kernel's order.
@@ -152,6 +162,8 @@ struct PolicyRuleReading: MessageConsumer {
         case FRA_SUPPRESS_PREFIXLEN:
             let length = attributes.uint32()
             rule.suppressedLength = length == .max ? nil : length
+        // The masks of ports, from Linux 6.15: these are the whole port.
+        case 28 where attributes.isWholePort, 29 where attributes.isWholePort: break
         case FRA_PAD: break
         default: rule.selectors.append(selector(type, &attributes, rule))
         }
@@ -169,13 +181,17 @@ struct PolicyRuleReading: MessageConsumer {
         case FRA_IIFNAME: return "iif \(attributes.text())"
         case FRA_OIFNAME: return "oif \(attributes.text())"
         case FRA_GOTO: return "goto \(attributes.uint32())"
-        case FRA_FLOW: return "realms 0x\(String(attributes.uint32(), radix: 16))"
+        case FRA_FLOW:
+            let (source, target) = (attributes.load(at: 2, as: UInt16.self), attributes.load(at: 0, as: UInt16.self))
+            return "realms \(source == 0 ? "" : "\(source)/")\(target)"
         case FRA_TUN_ID: return "tun_id \(UInt64(bigEndian: attributes.uint64()))"
         case FRA_SUPPRESS_IFGROUP: return "suppress_ifgroup \(attributes.uint32())"
-        case FRA_L3MDEV: return "[l3mdev-table]"
+        case FRA_L3MDEV: return LiveRule.devicesTable
         case FRA_UID_RANGE:
             return "uidrange \(attributes.load(at: 0, as: UInt32.self))-\(attributes.load(at: 4, as: UInt32.self))"
-        case FRA_IP_PROTO: return "ipproto \(attributes.uint8())"
+        case FRA_IP_PROTO:
+            let number = attributes.uint8()
+            return "ipproto \([1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp"][number] ?? "\(number)")"
         case FRA_SPORT_RANGE: return "sport \(range())"
         case FRA_DPORT_RANGE: return "dport \(range())"
         // What newer kernels have, and this program does not know.

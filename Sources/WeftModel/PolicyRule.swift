@@ -31,7 +31,8 @@ package struct PolicyRule: ConfiguredObject, Hashable {
     }
 
     package var key: Key
-    /// What a live rule has besides, as `ip rule` prints it: `from 10.0.0.0/8`, `iif eth0`. Empty in a desired state.
+    /// A live rule that is not exactly one of Weft's, as `ip rule` prints it without its priority: `from 10.0.0.0/8
+    /// unreachable`. Empty in a desired state.
     package var strange: String
 
     package init(_ family: IPAddress.Family, priority: UInt32, _ action: Action, strange: String = "") {
@@ -43,12 +44,11 @@ package struct PolicyRule: ConfiguredObject, Hashable {
 
     /// What it does, as ip-rule(8) prints it, without its priority: `not fwmark 0xca6c lookup 51820`.
     package var words: String {
-        let words =
-            switch key.action {
-            case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
-            case .lookupUnlessMarked(let mark, let table): "not \(MeshIdentity.words(forMark: mark)) lookup \(table)"
-            }
-        return strange.isEmpty ? words : "\(words) \(strange)"
+        if !strange.isEmpty { return strange }
+        return switch key.action {
+        case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
+        case .lookupUnlessMarked(let mark, let table): "not \(MeshIdentity.words(forMark: mark)) lookup \(table)"
+        }
     }
 }
 

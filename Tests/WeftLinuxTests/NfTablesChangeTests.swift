@@ -165,19 +165,40 @@ struct NfTablesChangeTests {
             stranger: "chain extra: comment",
             "add chain inet weft-wg0 extra { comment \"x\"; }"
         ).and { $0.chains.insert(FirewallChain("extra"), at: 2) },
-        Tampering(stranger: "set t: timeout", "add set inet weft-wg0 t { type ipv4_addr; flags interval; timeout 1h; }")
-            .and { $0.strangers.append("set t: flags 20") },
-        Tampering(stranger: "set t: flags 0", "add set inet weft-wg0 t { type ipv4_addr; }"),
-        Tampering(stranger: "set t: size", "add set inet weft-wg0 t { type ipv4_addr; flags interval; size 5; }"),
         Tampering(
-            stranger: "set t: policy", "add set inet weft-wg0 t { type ipv4_addr; flags interval; policy memory; }"),
+            stranger: "set t: type ipv4_addr; flags interval,timeout; timeout 1h30m",
+            "add set inet weft-wg0 t { type ipv4_addr; flags interval; timeout 90m; }"),
         Tampering(
-            stranger: "set t: note 2", "add set inet weft-wg0 t { type ipv4_addr; flags interval; auto-merge; }"),
+            stranger: "set t: type ipv4_addr; flags timeout; timeout 1d; gc-interval 2s500ms; policy memory",
+            "add set inet weft-wg0 t { type ipv4_addr; timeout 1d; gc-interval 2500ms; policy memory; }"),
+        Tampering(stranger: "set t: type ipv4_addr", "add set inet weft-wg0 t { type ipv4_addr; }"),
         Tampering(
-            stranger: "set t: note 7", "add set inet weft-wg0 t { type ipv4_addr; flags interval; comment \"c\"; }"),
-        Tampering(stranger: "set t: type", "add set inet weft-wg0 t { type mark; flags interval; }"),
-        Tampering(stranger: "set t: data", "add map inet weft-wg0 t { type ipv4_addr : mark; flags interval; }")
-            .and { $0.strangers = ["set t: data", "set t: data", "set t: flags 12"] },
+            stranger: "set t: type ipv4_addr; flags dynamic; size 65535",
+            "add set inet weft-wg0 t { type ipv4_addr; flags dynamic; size 65535; }"),
+        Tampering(
+            stranger: "set t: type ipv4_addr; flags interval; size 5",
+            "add set inet weft-wg0 t { type ipv4_addr; flags interval; size 5; }"),
+        Tampering(
+            stranger: "set t: type ipv4_addr; flags interval; policy memory",
+            "add set inet weft-wg0 t { type ipv4_addr; flags interval; policy memory; }"),
+        Tampering(
+            stranger: "set t: type ipv4_addr; flags interval; auto-merge",
+            "add set inet weft-wg0 t { type ipv4_addr; flags interval; auto-merge; }"),
+        Tampering(
+            stranger: "set t: type ipv4_addr; flags interval; comment \"c\"",
+            "add set inet weft-wg0 t { type ipv4_addr; flags interval; comment \"c\"; }"),
+        Tampering(
+            stranger: "set t: type mark; flags interval", "add set inet weft-wg0 t { type mark; flags interval; }"),
+        Tampering(
+            stranger: "set t: type ifname . inet_service", "add set inet weft-wg0 t { type ifname . inet_service; }"),
+        Tampering(
+            stranger: "map t: type ipv4_addr : mark; flags interval",
+            "add map inet weft-wg0 t { type ipv4_addr : mark; flags interval; }"),
+        Tampering(
+            stranger: "map t: type ipv4_addr : verdict", "add map inet weft-wg0 t { type ipv4_addr : verdict; }"),
+        Tampering(
+            stranger: "map t: type ipv4_addr : quota; flags interval",
+            "add map inet weft-wg0 t { type ipv4_addr : quota; flags interval; }"),
         Tampering(
             stranger: "set nat-src4: an element with comment",
             "add element inet weft-wg0 nat-src4 { 172.16.0.0/12 comment \"c\" }"
@@ -185,7 +206,7 @@ struct NfTablesChangeTests {
             firewall.edit(set: "nat-src4") { $0.elements.append(.init(key("172.16.0.0"), key("172.31.255.255"))) }
         },
         Tampering(
-            stranger: "set t: an element with flags 2",
+            stranger: "set t: an element with * as its key",
             "add set inet weft-wg0 t { type ipv4_addr; flags interval; elements = { 1.2.3.4, * }; }"
         ).and { $0.sets.append(FirewallSet("t", [.address4], elements: [.init(key("1.2.3.4"), key("1.2.3.4"))])) },
     ]

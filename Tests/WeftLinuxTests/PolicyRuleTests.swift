@@ -96,6 +96,8 @@ struct PolicyRuleTests {
                 #expect(live.count == 4)
                 let strange = live.filter { !$0.strange.isEmpty }
                 #expect(strange.count == 1)
+                let words = try #require(strange.first?.words)
+                #expect(output("ip rule; ip -6 rule").contains(":\t\(words) proto 119"), "\(words)")
                 let operations = try pass(&plane, wanted)
                 #expect(operations.count == 2)
                 // Beside ours, where ours would match the request that removes it.
@@ -206,6 +208,42 @@ struct PolicyRuleTests {
             #expect(found.first?.description == "10.1.0.0/16 dev d0 table \(numbers.table) proto boot and 1 more")
             #expect(found.first?.remedy.contains("`table:`") == true)
             #expect(try plane.observe(mesh, Interests()).foreign == [])
+        }
+    }
+
+    /// Those of others that lead into the tunnel itself stand in its way there, and need no second line.
+    @Test func namesRoutesOfOthersOnItsLinkOnce() throws {
+        try onKernel { plane, fixture in
+            #expect(plane.perform([.link(.create(KernelFixture.link))], for: mesh) == [.done])
+            #expect(plane.perform([.link(.setUp(interface: "wg0"))], for: mesh) == [.done])
+            #expect(shell("ip route add 10.1.0.0/16 dev wg0 table \(numbers.table)"))
+            #expect(shell("ip route add 10.2.0.0/16 dev wg0"))
+            let found = try plane.observe(mesh, Interests(rules: wanted)).foreign.filter { $0.kind == "route" }
+            #expect(
+                found.map(\.description) == [
+                    "10.2.0.0/16 dev wg0 proto boot", "10.1.0.0/16 dev wg0 table \(numbers.table) proto boot",
+                ])
+            #expect(found.map(\.relation) == [.leftAlone, .takesNumber])
+        }
+    }
+
+    /// A rule that looks nowhere has no table to be named.
+    @Test(arguments: [
+        ("blackhole", "from all blackhole"), ("unreachable from 10.0.0.0/8", "from 10.0.0.0/8 unreachable"),
+        ("not fwmark MARK prohibit", "not from all fwmark MARK prohibit"), ("goto 32766", "from all goto 32766"),
+    ])
+    func describesRulesAsIpRuleDoes(_ rule: String, _ words: String) throws {
+        try onKernel { plane, _ in
+            let mark = "0x\(String(numbers.mark, radix: 16))/0xff000000"
+            let text = rule.replacing("MARK", with: mark)
+            #expect(shell("ip rule add \(text) priority \(numbers.priority + 1) protocol 119"))
+            let live = try plane.observe(mesh, Interests(rules: wanted)).state.rules
+            #expect(live.map(\.words) == [words.replacing("MARK", with: mark)])
+            #expect(output("ip rule").contains(":\t\(words.replacing("MARK", with: mark)) proto 119"))
+            let operations = try plan(&plane, wanted)
+            #expect(live.allSatisfy { operations.contains(.remove($0)) })
+            try pass(&plane, wanted)
+            #expect(try plane.observe(mesh, Interests(rules: wanted)).state.rules == wanted)
         }
     }
 
