@@ -5,8 +5,9 @@ import Glibc
 
 /// A loop for one thread: whoever makes it runs it, and handlers are called in `run`.
 ///
-/// It costs nothing while nothing happens: no tick, no allocation, no wake-up before the first timer is due. Handlers may
-/// watch, change, forget, schedule and stop. One that is busy keeps all others waiting, so each does a bounded piece.
+/// It costs nothing while nothing happens: no tick, no allocation, no wake-up before the first timer is due. Handlers
+/// may watch, change, forget, schedule and stop. One that is busy keeps all others waiting, so each does a bounded
+/// piece.
 package final class EventLoop {
     /// What a descriptor is waited for.
     package struct Interest: OptionSet, Hashable, Sendable {
@@ -32,8 +33,8 @@ package final class EventLoop {
         package static let read = Readiness(rawValue: 1)
         /// A write does not wait.
         package static let write = Readiness(rawValue: 2)
-        /// The other side is gone, or an error stands. Told whatever the interest is, and told again until the descriptor
-        /// is forgotten.
+        /// The other side is gone, or an error stands. Told whatever the interest is, and told again until the
+        /// descriptor is forgotten.
         package static let ended = Readiness(rawValue: 4)
 
         fileprivate init(events: UInt32) {
@@ -166,8 +167,8 @@ package final class EventLoop {
         isStopping = false
     }
 
-    /// Makes `run` return when the handler that called this has returned; before `run`, at once. What was ready is told in
-    /// the next `run`.
+    /// Makes `run` return when the handler that called this has returned; before `run`, at once. What was ready is told
+    /// in the next `run`.
     package func stop() { isStopping = true }
 
     private func runRound() {

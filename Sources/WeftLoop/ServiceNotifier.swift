@@ -12,8 +12,8 @@ package struct ServiceNotifier {
     /// How long a full queue of the manager may keep the messages waiting that it must not miss.
     private static let patience = 1
 
-    /// Takes the manager's variables out of the environment, so that no program that is started speaks in our name. Made
-    /// before any thread is.
+    /// Takes the manager's variables out of the environment, so that no program that is started speaks in our name.
+    /// Made before any thread is.
     package init() {
         func take(_ name: String) -> String? {
             guard let value = getenv(name) else { return nil }

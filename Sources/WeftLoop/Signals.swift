@@ -7,8 +7,8 @@ import Glibc
 package final class Signals {
     private let file: Descriptor
 
-    /// Blocks them in this thread, and so in all that it starts: made before any other thread is. Programs that are started
-    /// must unblock them.
+    /// Blocks them in this thread, and so in all that it starts: made before any other thread is. Programs that are
+    /// started must unblock them.
     package init() throws(LoopError) {
         var signals = sigset_t()
         sigemptyset(&signals)

@@ -3,14 +3,15 @@
 import CLinux
 import Glibc
 
-/// An alarm at a time of CLOCK_REALTIME. It rings on that time also when the clock is set, or the machine slept past it.
+/// An alarm at a time of CLOCK_REALTIME. It rings on that time also when the clock is set, or the machine slept past
+/// it.
 package final class WallClockAlarm {
     /// What has happened.
     package enum Event: Hashable, Sendable {
         /// The time that was set has come; the alarm is not set to a time any more.
         case due
-        /// Somebody has set the clock, by that much since the alarm was made or last told of it. The time that was set stays,
-        /// and rings by itself where the step went past it. After sleep, `by` is about zero.
+        /// Somebody has set the clock, by that much since the alarm was made or last told of it. The time that was set
+        /// stays, and rings by itself where the step went past it. After sleep, `by` is about zero.
         case stepped(by: Duration)
     }
 

@@ -118,8 +118,8 @@ extension EventLoop {
         let loop = try EventLoop()
         let (first, second, new) = (Pipe(), Pipe(), Pipe())
         var called: [String] = []
-        // Whichever comes first ends the other one, whose number goes to another pipe. (In one call: other tests run beside
-        // this one, and open and close as well.)
+        // Whichever comes first ends the other one, whose number goes to another pipe. (In one call: other tests run
+        // beside this one, and open and close as well.)
         func end(_ pipe: Pipe) throws {
             loop.forget(pipe.reader)
             dup2(new.reader, pipe.reader)

@@ -15,7 +15,7 @@ final class TemporaryFolder: Sendable {
     @discardableResult
     func write(_ text: String, to name: String) -> String {
         let file = "\(path)/\(name)"
-        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         _ = text.withCString { Glibc.write(descriptor, $0, text.utf8.count) }
         close(descriptor)
         return file
