@@ -12,6 +12,7 @@
 #   never SECONDS WHAT COMMAND…    holds when the command fails all the while
 #   note TEXT…                     a remark for the reader
 #   need COMMAND… || done_testing  is every one of these programs there? If not, counts as skipped
+#   unit_tests FILTER              the unit tests (of $WEFT_UNIT_TESTS) that match: none fails, and none is skipped
 #   done_testing                   the scenario's last line: says how many there were; exits 1 if one failed
 #
 # After succeeds, refuses, exits, eventually and never, $output holds what the (last) command printed, both streams.
@@ -100,4 +101,24 @@ need() {
 done_testing() {
     echo "1..$_assert_count"
     exit $((_assert_failed > 0))
+}
+
+unit_tests() {
+    local output mark name
+    if [ ! -x "${WEFT_UNIT_TESTS-}" ]; then
+        skip "the unit tests $1" "${WEFT_UNIT_TESTS:-the variable WEFT_UNIT_TESTS}: swift build --build-tests"
+        return
+    fi
+    output=$("$WEFT_UNIT_TESTS" --testing-library swift-testing --filter "$1" 2>&1 < /dev/null | sed 's/\x1b\[[0-9;]*m//g')
+    # One line for each test, and none for its cases.
+    while read -r mark name; do
+        if [ "$mark" = ✔ ]; then
+            ok "$name"
+        else
+            fail "$name" "a test that passes" "$(grep -F "$name" <<<"$output" | head -n 20)"
+        fi
+    done < <(grep -E '^(✔|✘) Test [^ ]+\(.*(passed|failed) after' <<<"$output" |
+        sed -E 's/^(.) Test ([^ ]+) .*/\1 \2/' | grep -v ' run$' | sort -u)
+    same "nothing of $1 was skipped" "" "$(grep -E '^➜ (Test|Suite) .* skipped' <<<"$output")"
+    matches "$1: the run ended" 'Test run with [1-9][0-9]* tests? .*(passed|failed)' "$output"
 }

@@ -207,10 +207,10 @@ struct FaultCase: Hashable, Sendable, CustomTestStringConvertible {
     var testDescription: String { "\(fault), \(extent)" }
 
     static let isNightly = getenv("WEFT_NIGHTLY") != nil
-    /// Which exchanges it strikes: this one, and every so many after it. All of them in a nightly run; else they are
-    /// shared out among the faults, because each costs three passes.
+    /// Which exchanges it strikes: this one, and every so many after it: they are shared out among the faults, because
+    /// each costs three passes. All of them in a nightly run.
     var first = 0
-    static let stride = isNightly ? 1 : getenv("WEFT_FAULT_STRIDE").flatMap { Int(String(cString: $0)) } ?? 3
+    static let stride = getenv("WEFT_FAULT_STRIDE").flatMap { Int(String(cString: $0)) } ?? (isNightly ? 1 : 3)
 
     /// A nightly run has every one of them; else one of each sort.
     static let all: [FaultCase] = {
