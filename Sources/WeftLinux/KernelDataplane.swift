@@ -196,12 +196,12 @@ package struct KernelDataplane: Dataplane {
         of mesh: MeshIdentity, _ interests: Interests
     ) throws(DataplaneError) -> [ForeignObject] {
         // A mesh that is to go needs nothing of anybody.
-        if interests.flows.isEmpty { return [] }
+        if interests.traffic.flows.isEmpty { return [] }
         let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
         let found = managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty)
         guard case .success(let channel) = tables.channel else { return found }
         let links = links
-        let neighbours = Neighbours(channel: channel, interface: mesh.interface, flows: interests.flows) {
+        let neighbours = Neighbours(channel: channel, interface: mesh.interface, traffic: interests.traffic) {
             (try? links.find(mesh.interface))?.index ?? 0
         }
         return try neighbours.read() + found

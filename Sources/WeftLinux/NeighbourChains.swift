@@ -1,4 +1,4 @@
-// Other programs' chains in nf_tables, read as far as one must know whether a mesh's packets get through them.
+// Other programs' tables in nf_tables, read as far as one must know whether a mesh's packets get through them.
 
 import CLinux
 import Glibc
@@ -14,29 +14,57 @@ struct NeighbourChain: Hashable {
     var base: FirewallChain.Base?
 }
 
-/// What rules are looked through for.
-struct NeighbourSearch: Hashable {
-    var interface: String
-    /// Of our link; 0 where there is none.
-    var index: UInt32
-    /// The tunnel's own UDP port.
-    var port: UInt16?
+/// What a rule asks or does, as far as it matters here.
+enum NeighbourExpression {
+    typealias Register = FirewallExpression.Register
 
-    /// Whether bytes that are compared with an interface's name are, or begin, ours.
-    func isOurName(_ bytes: [UInt8]) -> Bool {
-        let name = bytes.prefix { $0 != 0 }
-        // Without its end it is the beginning of names: `wg+` of iptables, `wg*` of nft.
-        return name.count < bytes.count ? interface.utf8.elementsEqual(name) : interface.utf8.starts(with: name)
+    enum Verdict: Hashable {
+        case accept, drop, `return`
+        case jump(String)
+        case goto(String)
     }
 
-    func isOurPort(_ bytes: [UInt8]) -> Bool { isOurPort(from: bytes, to: bytes) }
+    /// A header's bytes, or what nf_tables knows of the packet, go into a register.
+    case load(NeighbourField, Register)
+    case mask([UInt8], xor: [UInt8], from: Register, to: Register)
+    /// NFT_CMP_*
+    case compare(UInt32, [UInt8], Register)
+    case range(from: [UInt8], to: [UInt8], isInverted: Bool, Register)
+    /// Whether a set has what lies in the register; a map leads to verdicts of its own.
+    case lookup(set: String, isInverted: Bool, isMap: Bool, Register)
+    /// A match of iptables, with its structure as it is in memory.
+    case match(String, [UInt8])
+    case verdict(Verdict)
+    /// The packet's mark is set.
+    case marks
+    /// A condition that holds for some packets, without regard to what they are: a rate, a quota.
+    case some
+    /// A condition that is not understood.
+    case unknown
+    /// Neither a condition nor a verdict: it counts, logs, or writes something.
+    case nothing
+}
 
-    /// In network order, both within.
-    func isOurPort(from low: [UInt8], to high: [UInt8]) -> Bool {
-        guard let port, low.count == 2, high.count == 2 else { return false }
-        func number(_ bytes: [UInt8]) -> UInt16 { UInt16(bytes[0]) << 8 | UInt16(bytes[1]) }
-        return number(low) <= port && port <= number(high)
-    }
+/// What is loaded.
+enum NeighbourField: Hashable {
+    case inputName, outputName, inputIndex, outputIndex, family, protocolType, transport, mark, state
+    /// Bytes of the network header, and of the one behind it.
+    case network(offset: UInt32, length: UInt32)
+    case header(offset: UInt32, length: UInt32)
+    /// The interface that the way back leads through; zero where there is none.
+    case reversePath
+    /// RTN_*: local, or somewhere else.
+    case sourceType, destinationType
+    /// What flows of a mesh have now and then.
+    case part
+    /// What any packet may have, the mesh's or not.
+    case any
+}
+
+struct NeighbourRule {
+    var expressions: [NeighbourExpression] = []
+    /// Whether its comment says that it is about weft.
+    var isAboutWeft = false
 }
 
 /// Takes the chains of all tables, of all families that carry IP.
@@ -86,236 +114,266 @@ struct NeighbourChainReading: MessageConsumer {
     }
 }
 
-/// Takes the rules of one chain: whether they name our interface or our port, and where they lead.
-struct NeighbourRuleReading: MessageConsumer {
-    let search: NeighbourSearch
-    private(set) var namesInterface = false
-    private(set) var namesPort = false
-    /// Chains that rules jump or go to.
-    private(set) var next: Set<String> = []
-    /// Sets that rules look into.
-    private(set) var sets: Set<String> = []
-    /// Whether a rule sends packets on by a map: to which chains is not in the rule.
-    private(set) var hasMap = false
-    /// Whether a rule without any condition drops or refuses.
-    private(set) var refusesTheRest = false
+/// Takes one table's flags.
+struct NeighbourTableReading: MessageConsumer {
+    private(set) var isDormant = false
 
-    init(_ search: NeighbourSearch) { self.search = search }
+    mutating func reset() { isDormant = false }
 
-    mutating func reset() { self = NeighbourRuleReading(search) }
-
-    /// What the last expression put into a register.
-    private enum Loaded {
-        case nothing, interfaceName, interfaceIndex
-        /// The destination port, which was seen to be at least this.
-        case port(from: [UInt8]? = nil)
+    mutating func take(_ message: Message) -> Bool {
+        var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
+        while attributes.next() {
+            if attributes.type == UInt16(NFTA_TABLE_FLAGS) {
+                isDormant = attributes.number() & NFT_TABLE_F_DORMANT.rawValue != 0
+            }
+        }
+        return !attributes.isMalformed
     }
+}
+
+/// Takes the rules of one table, chain by chain.
+struct NeighbourRuleReading: MessageConsumer {
+    private(set) var rules: [String: [NeighbourRule]] = [:]
+
+    mutating func reset() { rules = [:] }
 
     mutating func take(_ message: Message) -> Bool {
         guard message.type == UInt16(nfTables: NFT_MSG_NEWRULE) else { return true }
+        var chain = ""
+        var rule = NeighbourRule()
         var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
-        var loaded = Loaded.nothing
-        var hasCondition = false
-        var refuses = false
         while attributes.next() {
             switch nft_rule_attributes(rawValue: UInt32(attributes.type)) {
+            case NFTA_RULE_CHAIN: chain = String(kernelText: attributes.payload)
             case NFTA_RULE_EXPRESSIONS:
                 var list = attributes.nested()
                 while list.next() {
                     var expression = list.nested()
                     var name = ""
+                    var found = NeighbourExpression.unknown
                     while expression.next() {
                         switch nft_expr_attributes(rawValue: UInt32(expression.type)) {
-                        case NFTA_EXPR_NAME: name = String(kernelText: expression.payload)
-                        case NFTA_EXPR_DATA:
-                            var data = expression.nested()
-                            take(name, &data, &loaded, &refuses)
-                            expression.check(data)
+                        case NFTA_EXPR_NAME:
+                            name = String(kernelText: expression.payload)
+                            found = NeighbourExpression(bare: name)
+                        case NFTA_EXPR_DATA: found = NeighbourExpression(name, NeighbourFields(expression.payload))
                         default: break
                         }
                     }
-                    switch name {
-                    case "counter", "immediate", "log", "reject", "target", "notrack": break
-                    default: hasCondition = true
-                    }
-                    if name == "reject" { refuses = true }
+                    rule.expressions.append(found)
                     list.check(expression)
                 }
                 attributes.check(list)
             case NFTA_RULE_USERDATA:
                 _ = NftNote.each(attributes.payload) { type, value in
                     if type == NftNote.comment, String(kernelText: value).lowercased().contains("weft") {
-                        namesInterface = true
-                        namesPort = true
+                        rule.isAboutWeft = true
                     }
                 }
             default: break
             }
         }
-        if refuses, !hasCondition { refusesTheRest = true }
+        rules[chain, default: []].append(rule)
         return !attributes.isMalformed
-    }
-
-    private mutating func take(
-        _ name: String, _ data: inout Attributes, _ loaded: inout Loaded, _ refuses: inout Bool
-    ) {
-        switch name {
-        case "meta": loaded = Self.metaLoads(&data)
-        case "payload": loaded = Self.payloadLoads(&data)
-        case "cmp":
-            var (comparison, operand) = (NFT_CMP_EQ.rawValue, [UInt8]())
-            while data.next() {
-                switch nft_cmp_attributes(rawValue: UInt32(data.type)) {
-                case NFTA_CMP_OP: comparison = data.number()
-                case NFTA_CMP_DATA: operand = value(in: data)
-                default: break
-                }
-            }
-            compare(operand, comparison, &loaded)
-        case "range":
-            var (low, high) = ([UInt8](), [UInt8]())
-            while data.next() {
-                switch nft_range_attributes(rawValue: UInt32(data.type)) {
-                case NFTA_RANGE_FROM_DATA: low = value(in: data)
-                case NFTA_RANGE_TO_DATA: high = value(in: data)
-                default: break
-                }
-            }
-            if case .port = loaded, search.isOurPort(from: low, to: high) { namesPort = true }
-        case "lookup":
-            while data.next() {
-                switch nft_lookup_attributes(rawValue: UInt32(data.type)) {
-                case NFTA_LOOKUP_SET: sets.insert(String(kernelText: data.payload))
-                case NFTA_LOOKUP_DREG: hasMap = true
-                default: break
-                }
-            }
-        case "immediate": takeVerdict(&data, &refuses)
-        case "match": takeMatch(&data)
-        case "target":
-            while data.next() {
-                guard data.type == UInt16(NFTA_TARGET_NAME) else { continue }
-                let target = String(kernelText: data.payload)
-                if target == "REJECT" || target == "DROP" { refuses = true }
-            }
-        default: break
-        }
-    }
-
-    private mutating func compare(_ value: [UInt8], _ comparison: UInt32, _ loaded: inout Loaded) {
-        // A range may come as two comparisons.
-        if case .port(let low) = loaded {
-            switch nft_cmp_ops(rawValue: comparison) {
-            case NFT_CMP_GTE: return loaded = .port(from: value)
-            case NFT_CMP_LTE:
-                if search.isOurPort(from: low ?? [0, 0], to: value) { namesPort = true }
-                return
-            default: break
-            }
-        }
-        switch loaded {
-        case .interfaceName: if search.isOurName(value) { namesInterface = true }
-        case .interfaceIndex:
-            let index = unsafe withUnsafeBytes(of: search.index) { unsafe Array($0) }
-            if search.index != 0, value == index { namesInterface = true }
-        case .port: if search.isOurPort(value) { namesPort = true }
-        case .nothing: break
-        }
-    }
-
-    private static func metaLoads(_ data: inout Attributes) -> Loaded {
-        var loaded = Loaded.nothing
-        while data.next() {
-            guard data.type == UInt16(NFTA_META_KEY) else { continue }
-            switch nft_meta_keys(rawValue: data.number()) {
-            case NFT_META_IIFNAME, NFT_META_OIFNAME: loaded = .interfaceName
-            case NFT_META_IIF, NFT_META_OIF: loaded = .interfaceIndex
-            default: break
-            }
-        }
-        return loaded
-    }
-
-    private static func payloadLoads(_ data: inout Attributes) -> Loaded {
-        var (base, offset, length) = (UInt32.max, UInt32.max, UInt32.max)
-        while data.next() {
-            switch nft_payload_attributes(rawValue: UInt32(data.type)) {
-            case NFTA_PAYLOAD_BASE: base = data.number()
-            case NFTA_PAYLOAD_OFFSET: offset = data.number()
-            case NFTA_PAYLOAD_LEN: length = data.number()
-            default: break
-            }
-        }
-        return base == NFT_PAYLOAD_TRANSPORT_HEADER.rawValue && offset == 2 && length == 2 ? .port() : .nothing
-    }
-
-    private mutating func takeVerdict(_ data: inout Attributes, _ refuses: inout Bool) {
-        while data.next() {
-            guard data.type == UInt16(NFTA_IMMEDIATE_DATA) else { continue }
-            var value = data.nested()
-            while value.next() {
-                guard value.type == UInt16(NFTA_DATA_VERDICT) else { continue }
-                var verdict = value.nested()
-                while verdict.next() {
-                    switch nft_verdict_attributes(rawValue: UInt32(verdict.type)) {
-                    case NFTA_VERDICT_CODE: if Int32(bitPattern: verdict.number()) == NF_DROP { refuses = true }
-                    case NFTA_VERDICT_CHAIN: next.insert(String(kernelText: verdict.payload))
-                    default: break
-                    }
-                }
-            }
-        }
-    }
-
-    /// The matches of iptables for ports: struct xt_udp (four ports, in host order: from and to, of either end), and
-    /// struct xt_multiport (two bytes, then up to 15 ports).
-    private mutating func takeMatch(_ data: inout Attributes) {
-        var name = ""
-        while data.next() {
-            switch nft_match_attributes(rawValue: UInt32(data.type)) {
-            case NFTA_MATCH_NAME: name = String(kernelText: data.payload)
-            case NFTA_MATCH_INFO:
-                guard let port = search.port else { break }
-                let places = (data.count - 2) / 2
-                switch name {
-                case "udp" where data.count >= 8:
-                    let ports =
-                        data.load(
-                            at: 4, as: UInt16.self)...max(
-                            data.load(at: 4, as: UInt16.self), data.load(at: 6, as: UInt16.self))
-                    if ports.contains(port) { namesPort = true }
-                case "multiport" where places > 0:
-                    for place in 0..<min(15, places) where data.load(at: 2 + place * 2, as: UInt16.self) == port {
-                        namesPort = true
-                    }
-                default: break
-                }
-            default: break
-            }
-        }
-    }
-
-    /// The bytes of NFTA_DATA_VALUE in the current attribute.
-    private func value(in attributes: borrowing Attributes) -> [UInt8] {
-        var nested = attributes.nested()
-        while nested.next() {
-            if nested.type == UInt16(NFTA_DATA_VALUE) {
-                return unsafe nested.payload.withUnsafeBytes { unsafe Array($0) }
-            }
-        }
-        return []
     }
 }
 
-/// Takes the elements of one set: whether our interface's name or our port is among them.
+/// The attributes of an expression, by their types.
+private struct NeighbourFields {
+    private var fields: [UInt16: [UInt8]] = [:]
+
+    init(_ bytes: RawSpan) {
+        var attributes = Attributes(bytes)
+        while attributes.next() {
+            fields[attributes.type] = unsafe attributes.payload.withUnsafeBytes { unsafe Array($0) }
+        }
+    }
+
+    private init(nested bytes: [UInt8]) { self.init(unsafe bytes.span.bytes) }
+
+    func has(_ type: some RawRepresentable<UInt32>) -> Bool { fields[UInt16(type)] != nil }
+
+    func number(_ type: some RawRepresentable<UInt32>) -> UInt32 {
+        (fields[UInt16(type)] ?? []).prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
+    }
+
+    func register(_ type: some RawRepresentable<UInt32>) -> NeighbourExpression.Register? {
+        has(type) ? RegisterNumber.decode(number(type)) : nil
+    }
+
+    func text(_ type: some RawRepresentable<UInt32>) -> String {
+        String(decoding: (fields[UInt16(type)] ?? []).prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    func bytes(_ type: some RawRepresentable<UInt32>) -> [UInt8] { fields[UInt16(type)] ?? [] }
+
+    /// The bytes of NFTA_DATA_VALUE.
+    func value(_ type: some RawRepresentable<UInt32>) -> [UInt8] {
+        NeighbourFields(nested: bytes(type)).bytes(NFTA_DATA_VALUE)
+    }
+
+    /// NFTA_DATA_VERDICT; nil where it is no verdict, or one that goes on.
+    func verdict(_ type: some RawRepresentable<UInt32>) -> NeighbourExpression.Verdict? {
+        let data = NeighbourFields(nested: bytes(type))
+        guard data.has(NFTA_DATA_VERDICT) else { return nil }
+        let verdict = NeighbourFields(nested: data.bytes(NFTA_DATA_VERDICT))
+        let chain = verdict.text(NFTA_VERDICT_CHAIN)
+        return switch Int32(bitPattern: verdict.number(NFTA_VERDICT_CODE)) {
+        case NF_ACCEPT: .accept
+        case NF_DROP: .drop
+        case NFT_RETURN.rawValue: .return
+        case NFT_JUMP.rawValue: .jump(chain)
+        case NFT_GOTO.rawValue: .goto(chain)
+        default: nil
+        }
+    }
+}
+
+extension NeighbourExpression {
+    /// One without data, or before them.
+    fileprivate init(bare name: String) {
+        switch name {
+        case "reject": self = .verdict(.drop)
+        // What goes to a program, through a proxy or to another address is not dropped.
+        case "queue", "masq", "nat", "redir", "tproxy", "synproxy", "dup", "fwd": self = .verdict(.accept)
+        case "counter", "log", "last", "notrack", "dynset", "flow_offload": self = .nothing
+        case "limit", "quota", "connlimit": self = .some
+        default: self = .unknown
+        }
+    }
+
+    fileprivate init(_ name: String, _ fields: NeighbourFields) {
+        self = Self.read(name, fields) ?? Self(bare: name)
+    }
+
+    private static func read(_ name: String, _ fields: NeighbourFields) -> NeighbourExpression? {
+        switch name {
+        case "meta":
+            let key = fields.number(NFTA_META_KEY)
+            if fields.has(NFTA_META_SREG) { return key == NFT_META_MARK.rawValue ? .marks : .nothing }
+            return fields.register(NFTA_META_DREG).map { .load(NeighbourField(meta: key), $0) }
+        case "ct":
+            if fields.has(NFTA_CT_SREG) { return .nothing }
+            let field: NeighbourField
+            switch nft_ct_keys(rawValue: fields.number(NFTA_CT_KEY)) {
+            case NFT_CT_STATE: field = .state
+            case NFT_CT_STATUS, NFT_CT_ZONE, NFT_CT_HELPER: field = .part
+            default: field = .any
+            }
+            return fields.register(NFTA_CT_DREG).map { .load(field, $0) }
+        case "payload":
+            if fields.has(NFTA_PAYLOAD_SREG) { return .nothing }
+            let (offset, length) = (fields.number(NFTA_PAYLOAD_OFFSET), fields.number(NFTA_PAYLOAD_LEN))
+            let field: NeighbourField
+            switch nft_payload_bases(rawValue: fields.number(NFTA_PAYLOAD_BASE)) {
+            case NFT_PAYLOAD_NETWORK_HEADER: field = .network(offset: offset, length: length)
+            case NFT_PAYLOAD_TRANSPORT_HEADER: field = .header(offset: offset, length: length)
+            default: field = .any
+            }
+            return fields.register(NFTA_PAYLOAD_DREG).map { .load(field, $0) }
+        case "fib":
+            let result = fields.number(NFTA_FIB_RESULT)
+            let isWay = result == NFT_FIB_RESULT_OIF.rawValue || result == NFT_FIB_RESULT_OIFNAME.rawValue
+            let isBack = fields.number(NFTA_FIB_FLAGS) & NFTA_FIB_F_SADDR.rawValue != 0
+            var field = isWay && isBack ? NeighbourField.reversePath : .any
+            if result == NFT_FIB_RESULT_ADDRTYPE.rawValue { field = isBack ? .sourceType : .destinationType }
+            return fields.register(NFTA_FIB_DREG).map { .load(field, $0) }
+        case "rt", "osf", "numgen", "xfrm", "tunnel": return fields.register(NFTA_RT_DREG).map { .load(.any, $0) }
+        case "socket", "hash": return fields.register(NFTA_SOCKET_DREG).map { .load(.any, $0) }
+        case "byteorder": return fields.register(NFTA_BYTEORDER_DREG).map { .load(.any, $0) }
+        case "exthdr":
+            if fields.has(NFTA_EXTHDR_SREG) { return .nothing }
+            return fields.register(NFTA_EXTHDR_DREG).map { .load(.part, $0) }
+        case "bitwise":
+            guard let source = fields.register(NFTA_BITWISE_SREG), let target = fields.register(NFTA_BITWISE_DREG)
+            else { return .unknown }
+            guard fields.number(NFTA_BITWISE_OP) == weft_nft_bitwise_bool else { return .load(.any, target) }
+            let (mask, xor) = (fields.value(NFTA_BITWISE_MASK), fields.value(NFTA_BITWISE_XOR))
+            return .mask(mask, xor: xor, from: source, to: target)
+        case "cmp":
+            return fields.register(NFTA_CMP_SREG).map {
+                .compare(fields.number(NFTA_CMP_OP), fields.value(NFTA_CMP_DATA), $0)
+            }
+        case "range":
+            return fields.register(NFTA_RANGE_SREG).map {
+                .range(
+                    from: fields.value(NFTA_RANGE_FROM_DATA), to: fields.value(NFTA_RANGE_TO_DATA),
+                    isInverted: fields.number(NFTA_RANGE_OP) == NFT_RANGE_NEQ.rawValue, $0)
+            }
+        case "lookup":
+            let isMap = fields.has(NFTA_LOOKUP_DREG)
+            // A map whose values go into a register, not to a verdict.
+            if isMap, let target = fields.register(NFTA_LOOKUP_DREG) { return .load(.any, target) }
+            return fields.register(NFTA_LOOKUP_SREG).map {
+                .lookup(
+                    set: fields.text(NFTA_LOOKUP_SET),
+                    isInverted: fields.number(NFTA_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV.rawValue != 0, isMap: isMap, $0)
+            }
+        case "immediate":
+            return fields.verdict(NFTA_IMMEDIATE_DATA).map { .verdict($0) }
+                ?? fields.register(NFTA_IMMEDIATE_DREG).map { .load(.any, $0) } ?? .nothing
+        case "match": return .match(fields.text(NFTA_MATCH_NAME), fields.bytes(NFTA_MATCH_INFO))
+        case "target":
+            switch fields.text(NFTA_TARGET_NAME) {
+            case "REJECT", "DROP": return .verdict(.drop)
+            case "ACCEPT", "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY": return .verdict(.accept)
+            case "MARK", "CONNMARK": return .marks
+            default: return .nothing
+            }
+        case "objref":
+            let isCounter = fields.number(NFTA_OBJREF_IMM_TYPE) == UInt32(NFT_OBJECT_COUNTER)
+            return isCounter ? .nothing : .some
+        default: return nil
+        }
+    }
+}
+
+extension NeighbourField {
+    fileprivate init(meta key: UInt32) {
+        switch nft_meta_keys(rawValue: key) {
+        case NFT_META_IIFNAME: self = .inputName
+        case NFT_META_OIFNAME: self = .outputName
+        case NFT_META_IIF: self = .inputIndex
+        case NFT_META_OIF: self = .outputIndex
+        case NFT_META_NFPROTO: self = .family
+        case NFT_META_PROTOCOL: self = .protocolType
+        case NFT_META_L4PROTO: self = .transport
+        case NFT_META_MARK: self = .mark
+        default: self = .any
+        }
+    }
+}
+
+/// The elements of one set: keys that are one field, as numbers in network order; and what a map leads to.
+struct NeighbourSet {
+    struct Element {
+        var keys: ClosedRange<UInt128>
+        /// Of a map.
+        var verdict: NeighbourExpression.Verdict?
+    }
+
+    var elements: [Element] = []
+    /// What an element leads to that is for all other keys; a set has it as accept.
+    var rest: Element?
+    /// In bytes; of several fields more than any one of them has.
+    var keyLength = 0
+}
+
+/// Takes the elements of one set.
 struct NeighbourElementReading: MessageConsumer {
-    let search: NeighbourSearch
-    private(set) var namesInterface = false
-    private(set) var namesPort = false
+    private struct Point {
+        var key: UInt128
+        /// Of a range that is told whole.
+        var end: UInt128?
+        var isEnd: Bool
+        var verdict: NeighbourExpression.Verdict?
+    }
 
-    init(_ search: NeighbourSearch) { self.search = search }
+    private var points: [Point] = []
+    private var keyLength = 0
+    private var rest: NeighbourSet.Element?
 
-    mutating func reset() { self = NeighbourElementReading(search) }
+    mutating func reset() { self = NeighbourElementReading() }
 
     mutating func take(_ message: Message) -> Bool {
         guard message.type == UInt16(nfTables: NFT_MSG_NEWSETELEM) else { return true }
@@ -323,23 +381,46 @@ struct NeighbourElementReading: MessageConsumer {
         while attributes.next() {
             guard attributes.type == UInt16(NFTA_SET_ELEM_LIST_ELEMENTS) else { continue }
             var list = attributes.nested()
-            while list.next() {
-                var element = list.nested()
-                while element.next() {
-                    guard element.type == UInt16(NFTA_SET_ELEM_KEY) else { continue }
-                    var key = element.nested()
-                    while key.next() {
-                        guard key.type == UInt16(NFTA_DATA_VALUE) else { continue }
-                        let bytes = unsafe key.payload.withUnsafeBytes { unsafe Array($0) }
-                        // A name has 16 bytes, a port two, and what is more than one field is more than either.
-                        if bytes.count == 16, search.isOurName(bytes) { namesInterface = true }
-                        if bytes.count == 2, search.isOurPort(bytes) { namesPort = true }
-                    }
-                }
-                list.check(element)
-            }
+            while list.next() { take(NeighbourFields(list.payload)) }
             attributes.check(list)
         }
         return !attributes.isMalformed
     }
+
+    private mutating func take(_ fields: NeighbourFields) {
+        let flags = fields.number(NFTA_SET_ELEM_FLAGS)
+        let verdict = fields.has(NFTA_SET_ELEM_DATA) ? fields.verdict(NFTA_SET_ELEM_DATA) : nil
+        if flags & NFT_SET_ELEM_CATCHALL.rawValue != 0 {
+            rest = NeighbourSet.Element(keys: 0...UInt128.max, verdict: verdict)
+            return
+        }
+        let key = fields.value(NFTA_SET_ELEM_KEY)
+        keyLength = max(keyLength, key.count)
+        points.append(
+            Point(
+                key: UInt128(networkOrder: key),
+                end: fields.has(NFTA_SET_ELEM_KEY_END)
+                    ? UInt128(networkOrder: fields.value(NFTA_SET_ELEM_KEY_END)) : nil,
+                isEnd: flags & NFT_SET_ELEM_INTERVAL_END.rawValue != 0, verdict: verdict))
+    }
+
+    /// All that was taken.
+    var set: NeighbourSet {
+        var set = NeighbourSet(rest: rest, keyLength: keyLength)
+        let sorted = points.sorted { $0.key == $1.key ? $0.isEnd && !$1.isEnd : $0.key < $1.key }
+        // A set of single keys has no ends.
+        let hasRanges = sorted.contains(where: \.isEnd)
+        let last = keyLength >= 16 ? UInt128.max : (1 << UInt128(8 * keyLength)) - 1
+        for (index, point) in sorted.enumerated() where !point.isEnd {
+            var end = point.end ?? point.key
+            if hasRanges { end = index + 1 < sorted.count ? sorted[index + 1].key - 1 : last }
+            set.elements.append(.init(keys: point.key...max(point.key, end), verdict: point.verdict))
+        }
+        return set
+    }
+}
+
+extension UInt128 {
+    /// Of up to 16 bytes; more do not count.
+    init(networkOrder bytes: some Sequence<UInt8>) { self = bytes.prefix(16).reduce(0) { $0 << 8 | UInt128($1) } }
 }

@@ -101,7 +101,11 @@ struct ChainReading: MessageConsumer {
             return true
         }
         let others = flags & ~NFT_CHAIN_BASE.rawValue
-        if others != 0 { oddities.append(others == NFT_CHAIN_HW_OFFLOAD.rawValue ? "flags offload" : "flags \(others)") }
+        if others == NFT_CHAIN_HW_OFFLOAD.rawValue {
+            oddities.append("flags offload")
+        } else if others != 0 {
+            oddities.append("flags \(others)")
+        }
         if let hook {
             if let kind = FirewallChain.Base.Kind(rawValue: type),
                 let place = FirewallChain.Base.Hook(number: hook.number)

@@ -59,8 +59,12 @@ package struct DesiredState: Sendable {
     package enum Flow: Hashable, Sendable {
         /// The tunnel's own packets come in at this UDP port.
         case listen(port: UInt16)
-        /// Packets are passed on from or to the mesh.
+        /// Packets are passed on between nodes of the mesh.
+        case relay
+        /// Packets out of the mesh are passed on, to anywhere, and what answers them.
         case forward
+        /// Packets are passed on between the mesh and these networks, and either side may begin.
+        case reach([IPPrefix])
         /// The mesh reaches services of this host.
         case deliver
     }

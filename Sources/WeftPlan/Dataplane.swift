@@ -26,16 +26,17 @@ package struct Interests: Hashable, Sendable {
     /// The rules that are wanted: others' rules and routes must not use their numbers.
     package var rules: [PolicyRule]
     /// What others' firewalls must let through.
-    package var flows: Set<DesiredState.Flow>
+    package var traffic: MeshTraffic
     /// Whether name servers are wanted on the link.
     package var hasResolver: Bool
 
     package init(
-        sysctls: [String] = [], rules: [PolicyRule] = [], flows: Set<DesiredState.Flow> = [], hasResolver: Bool = false
+        sysctls: [String] = [], rules: [PolicyRule] = [], traffic: MeshTraffic = MeshTraffic(),
+        hasResolver: Bool = false
     ) {
         self.sysctls = sysctls
         self.rules = rules
-        self.flows = flows
+        self.traffic = traffic
         self.hasResolver = hasResolver
     }
 
@@ -43,7 +44,7 @@ package struct Interests: Hashable, Sendable {
     package init(_ desired: DesiredState?) {
         self.init(
             sysctls: (desired?.state.sysctls ?? []).map(\.path), rules: desired?.state.rules ?? [],
-            flows: desired?.flows ?? [], hasResolver: desired?.state.resolver != nil)
+            traffic: desired.map { MeshTraffic($0) } ?? MeshTraffic(), hasResolver: desired?.state.resolver != nil)
         hasRoutes = desired?.state.routes.isEmpty == false
     }
 }

@@ -141,7 +141,9 @@ struct Compiler {
         leaveOutWhatTheMTUForbids(&desired.state)
         desired.flows = [.deliver]
         if let listenPort { desired.flows.insert(.listen(port: listenPort)) }
-        if !forwarded.isEmpty { desired.flows.insert(.forward) }
+        if relays { desired.flows.insert(.relay) }
+        if node.isExit { desired.flows.insert(.forward) }
+        if !node.allowedIPs.isEmpty { desired.flows.insert(.reach(node.allowedIPs.map(\.value).sorted())) }
         refuseLoops(desired.state.peers, ranges.map(\.peer))
         warnAboutOverlaps(desired.state.routes)
         warnAboutUnresolvedNames()

@@ -2,7 +2,7 @@
 # Other programs' firewalls on the same host: Docker's, ufw's, firewalld's, and one that was written by hand. Theirs are
 # never touched. Where they drop what the mesh needs, the plan names them and what to type, and typed it works. And what a
 # host may lack: settings that can be written, nf_tables, somebody who takes name servers.
-# timeout: 200
+# timeout: 260
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
@@ -31,16 +31,16 @@ relayed6() { enter ana ping -n -c 1 -W 1 fd80::3; }
 to_lan() { [ "$(ask ana udp "$(mesh_address box 4)" 7000)" = 10.80.0.2 ]; }
 from_lan() { [ "$(ask box udp 10.80.0.2 7000)" = "$(mesh_address box 4)" ]; }
 to_hub() { enter ana ping -n -c 1 -W 1 10.80.0.1; }
-against() { weft fra plan --format json | jq -r '.hindrances[] | "\(.kind) \(.description): \(.remedy)"'; }
+against() { weft "${1-fra}" plan --format json | jq -r '.hindrances[] | "\(.kind) \(.description): \(.remedy)"'; }
 
 # Types what a plan says against each hindrance.
-types_remedies() { # WHAT
-    local command commands
-    commands=$(weft fra plan --format json | jq -r '.hindrances[].remedy' | grep -oE '`[^`]+`' | tr -d '`' | sort -u)
+types_remedies() { # WHAT [HOST]
+    local command commands host=${2-fra}
+    commands=$(weft $host plan --format json | jq -r '.hindrances[].remedy' | grep -oE '`[^`]+`' | tr -d '`' | sort -u)
     matches "$1: a remedy is a command" '.' "$commands"
     while IFS= read -r command; do
         note "$command"
-        succeeds "$1: it can be typed" enter fra env PATH="$_mesh_folder/bin:$PATH" sh -c "$command"
+        succeeds "$1: it can be typed" enter $host env PATH="$_mesh_folder/bin:$PATH" sh -c "$command"
     done <<<"$commands"
 }
 
@@ -254,6 +254,90 @@ table inet mine {
 END
 }
 neighbour "a firewall by hand" "mine" by_hand flush
+
+# Behind jumps, at the end of chains, before and after routing: wherever it is dropped.
+everywhere() {
+    enter fra nft -f - <<'END'
+table inet mine {
+    chain usual {
+        ct state established,related accept
+        iifname lo accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+    }
+    chain rest {
+        tcp dport { 22, 443 } accept
+        counter drop
+    }
+    chain in {
+        type filter hook input priority filter; policy accept;
+        jump usual
+        goto rest
+    }
+    chain through {
+        type filter hook forward priority filter; policy accept;
+        jump usual
+        jump rest
+    }
+    chain before {
+        type filter hook prerouting priority mangle; policy accept;
+        jump usual
+        iifname { lo, nowhere0 } accept
+        goto rest
+    }
+    chain after {
+        type filter hook postrouting priority mangle; policy accept;
+        jump usual
+        ip daddr 192.168.0.0/16 counter accept
+        ip6 daddr fd00:192::/32 accept
+        icmp type { echo-reply, destination-unreachable } accept
+        goto rest
+    }
+}
+END
+}
+neighbour "a firewall behind jumps" "mine (before|rest)" everywhere flush
+
+# A table that sleeps drops nothing.
+asleep() { by_hand; enter fra nft 'table inet mine { flags dormant; }'; }
+asleep
+succeeds "a firewall that sleeps: apply" weft fra apply
+fresh
+eventually 10 "a firewall that sleeps: it is relayed" relayed
+same "a firewall that sleeps: it is not named" "" "$(against)"
+weft fra down >/dev/null
+flush
+
+# What a host that dials needs: that its tunnel gets out, and what answers it in.
+succeeds "a firewall that lets nothing out: the hub is there" weft fra apply
+enter ana nft -f - <<'END'
+table inet mine {
+    chain out {
+        type filter hook output priority filter; policy drop;
+        oifname lo accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
+    chain in {
+        type filter hook input priority filter; policy drop;
+        iifname lo accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
+}
+END
+again() { for host in ana bob; do weft $host down; weft $host apply; done >/dev/null 2>&1; }
+again
+matches "a firewall that lets nothing out: what goes out by the tunnel is named" "goes out by wg0" "$(against ana)"
+matches "and the tunnel's own packets" "the tunnel's own packets to UDP port 51820" "$(against ana)"
+matches "and what answers them" "answers to the tunnel's own packets" "$(against ana)"
+refuses "because nothing is relayed" relayed
+succeeds "half of the remedy" enter ana nft insert rule inet mine out oifname wg0 accept
+refuses "opens nothing" relayed
+matches "and the tunnel's own packets are still named" "the tunnel's own packets to UDP port 51820" "$(against ana)"
+types_remedies "a firewall that lets nothing out" ana
+eventually 10 "then it is relayed" relayed
+same "and nobody is named" "" "$(against ana)"
+enter ana nft flush ruleset
+again
+succeeds "the hub goes" weft fra down
 
 # One that lets it all pass is nobody's concern.
 enter fra nft -f - <<'END'

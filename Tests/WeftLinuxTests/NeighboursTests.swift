@@ -23,7 +23,11 @@ struct NeighboursTests {
     private func found(
         _ plane: inout KernelDataplane, _ flows: Set<DesiredState.Flow> = everything
     ) throws -> [ForeignObject] {
-        try plane.observe(MeshIdentity(mesh: "corp", interface: "wg0"), Interests(flows: flows)).foreign
+        try found(&plane, MeshTraffic(flows))
+    }
+
+    private func found(_ plane: inout KernelDataplane, _ traffic: MeshTraffic) throws -> [ForeignObject] {
+        try plane.observe(MeshIdentity(mesh: "corp", interface: "wg0"), Interests(traffic: traffic)).foreign
             .filter { $0.kind == "chain" }
     }
 
@@ -31,18 +35,29 @@ struct NeighboursTests {
 
     /// Runs a command of a remedy that is one for nft, or what iptables would do.
     private func follow(_ remedy: String) {
-        let commands = remedy.split(separator: "`")[1].split(separator: ";")
+        let commands = remedy.split(separator: "`").dropFirst().first?.split(separator: ";") ?? []
+        #expect(!commands.isEmpty, "\(remedy)")
         for command in commands {
             var words = command.split(separator: " ").map(String.init)
             if words[0] == "iptables" || words[0] == "ip6tables" {
-                // iptables -I CHAIN -i|-o IF -j ACCEPT; iptables -I CHAIN -p udp --dport N -j ACCEPT
+                let family = words[0] == "iptables" ? "ip" : "ip6"
+                var table = "filter"
+                if words[1] == "-t" {
+                    table = words[2]
+                    words.removeSubrange(1...2)
+                }
+                // iptables -I CHAIN … -j ACCEPT
                 let match =
                     switch words[3] {
                     case "-i": "iifname \(words[4])"
                     case "-o": "oifname \(words[4])"
-                    default: "udp dport \(words[6])"
+                    case "-d": "\(family) daddr \(words[4])"
+                    case "-s": "\(family) saddr \(words[4])"
+                    case "-m" where words[4] == "mark": "meta mark \(words[6])"
+                    case "-m": "ct state established,related"
+                    default: "udp \(words[5] == "--sport" ? "sport" : "dport") \(words[6])"
                     }
-                words = ["nft insert rule", words[0] == "iptables" ? "ip" : "ip6", "filter", words[2], match, "accept"]
+                words = ["nft insert rule", family, table, words[2], match, "accept"]
             }
             #expect(shell(words.joined(separator: " ")), "\(command)")
         }
@@ -60,12 +75,20 @@ struct NeighboursTests {
                     table netdev n { }
                     table inet mine {
                         chain forward { type filter hook forward priority 0; ip saddr 192.0.2.1 drop; tcp dport 25 reject; }
-                        chain prerouting { type filter hook prerouting priority 0; policy drop; }
+                        chain prerouting { type nat hook prerouting priority -100; }
+                    }
+                    table inet sleeping {
+                        flags dormant;
+                        chain input { type filter hook input priority 0; policy drop; }
                     }
                     """))
             #expect(try found(&plane) == [])
             #expect(nft("table inet mine { chain input { type filter hook input priority 0; policy drop; }; }"))
             #expect(try found(&plane).count == 1)
+            // Awake, it drops.
+            #expect(nft("table inet sleeping { }"))
+            #expect(try found(&plane).count == 2)
+            #expect(nft("delete table inet sleeping"))
             // What is not needed is not asked for, and a mesh that goes needs nothing.
             #expect(try found(&plane, [.forward]) == [])
             #expect(try found(&plane, []) == [])
@@ -123,7 +146,8 @@ struct NeighboursTests {
             let objects = try found(&plane)
             #expect(
                 objects.map(\.description) == [
-                    "ip6 filter INPUT (ufw) drops the tunnel's own packets to UDP port 51820, and what comes in by wg0 for this host",
+                    "ip6 filter INPUT (ufw) drops the tunnel's own packets to UDP port 51820, and what comes in by wg0 "
+                        + "for this host",
                     "ip6 filter FORWARD (ufw) drops what is forwarded from and to wg0",
                 ])
             #expect(objects.first?.remedy == "Let it through: `ufw allow 51820/udp; ufw allow in on wg0`.")
@@ -133,7 +157,8 @@ struct NeighboursTests {
             #expect(
                 try found(&plane).first?.description
                     == "ip6 filter INPUT (ufw) drops what comes in by wg0 for this host")
-            #expect(nft(rules("udp dport 51820 accept; iifname wg0 accept;", "oifname wg0 accept;")))
+            #expect(
+                nft(rules("udp dport 51820 accept; iifname wg0 accept;", "iifname wg0 accept; oifname wg0 accept;")))
             #expect(try found(&plane) == [])
         }
     }
@@ -180,6 +205,10 @@ struct NeighboursTests {
         ("inet mine forward", "forward", "policy drop; iifname eth0 oifname eth1 accept;"),
         ("inet mine output", "output", "policy drop; udp dport 53 accept;"),
         ("ip mine input", "input", "policy drop; iifname vmap { eth0 : drop };"),
+        ("ip raw PREROUTING", "prerouting", "policy accept; iifname lo accept; iifname != eth0 drop;"),
+        ("ip mangle POSTROUTING", "postrouting", "policy accept; oifname eth0 accept; drop;"),
+        ("inet mine pre", "prerouting", "policy drop; ct state established accept;"),
+        ("inet mine post", "postrouting", "policy drop; oifname lo accept;"),
     ])
     func theRemedyIsEnough(_ place: String, _ hook: String, _ rules: String) throws {
         try onKernel { (plane, _) throws in
@@ -188,41 +217,217 @@ struct NeighboursTests {
                 nft(
                     "table \(words[0]) \(words[1]) { chain \(words[2]) { type filter hook \(hook) priority 0; \(rules) }; }"
                 ))
-            let objects = try found(&plane)
+            var traffic = MeshTraffic(Self.everything, reached: [prefix("10.80.0.0/16"), prefix("fd80::/48")])
+            traffic.addresses = [IPAddress("10.80.0.1"), IPAddress("fd80::1")].compactMap(\.self)
+            let objects = try found(&plane, traffic)
             #expect(objects.count == 1)
             #expect(objects.first?.description.hasPrefix(place) == true)
             follow(objects.first?.remedy ?? "")
+            #expect(try found(&plane, traffic) == [])
+        }
+    }
+
+    /// What each layout does to each flow: `-` passes, `?` may be dropped, `x` is dropped.
+    static let layouts: [(String, String, String)] = [
+        // At the end, behind a jump, behind a goto, in a chain of a chain.
+        ("input", "tcp dport 22 accept; drop;", "tunnel x deliver x"),
+        ("input", "jump a; }; chain a { tcp dport 22 accept; jump b; }; chain b { reject;", "tunnel x deliver x"),
+        ("input", "goto a; }; chain a { return;", "tunnel - deliver -"),
+        ("input", "policy drop; goto a; }; chain a { return;", "tunnel x deliver x"),
+        ("input", "policy drop; goto a; }; chain a { iifname wg0 accept; return;", "tunnel x deliver -"),
+        ("input", "jump a; drop; }; chain a { iifname wg0 return; accept;", "tunnel - deliver x"),
+        ("input", "udp dport 51820 jump a; drop; }; chain a { accept;", "tunnel - deliver x"),
+        ("input", "udp dport 51820 goto a; accept; }; chain a { counter drop;", "tunnel x deliver -"),
+        // What is not known: which address, which interface, which mark, which rate.
+        ("input", "ip saddr 192.0.2.0/24 accept; ip6 saddr 2001:db8::/32 accept; drop;", "tunnel ? deliver ?"),
+        ("input", "iifname eth0 accept; drop;", "tunnel ? deliver x"),
+        ("input", "iifname eth0 drop;", "tunnel ? deliver -"),
+        ("input", "iifname != eth0 drop;", "tunnel ? deliver x"),
+        ("input", "ip saddr 192.0.2.1 drop; ip6 saddr 2001:db8::1 drop;", "tunnel - deliver -"),
+        ("input", "ip saddr != 192.0.2.0/24 drop;", "tunnel ? deliver ?"),
+        ("input", "limit rate over 9/second drop;", "tunnel - deliver -"),
+        ("input", "limit rate 9/second accept; drop;", "tunnel ? deliver ?"),
+        ("input", "meta mark 7 drop; meta mark and 0xff 7 drop;", "tunnel - deliver -"),
+        ("input", "meta mark set 7; meta mark != 9 drop;", "tunnel ? deliver ?"),
+        ("input", "meta hour \"17:00\"-\"19:00\" drop;", "tunnel - deliver -"),
+        // What is known.
+        ("input", "ct state vmap { established : accept, new : jump a }; }; chain a { drop;", "tunnel x deliver x"),
+        ("input", "ct state { established, related } accept; ct state invalid drop;", "tunnel - deliver -"),
+        ("input", "ct state != new accept; udp dport 51820 accept; drop;", "tunnel - deliver x"),
+        ("input", "ct status dnat accept; drop;", "tunnel x deliver x"),
+        ("input", "meta l4proto { tcp, udp } accept; drop;", "tunnel - deliver x"),
+        ("input", "ip protocol 17 accept; ip6 nexthdr 17 accept; drop;", "tunnel - deliver x"),
+        ("input", "meta nfproto ipv4 drop;", "tunnel x deliver x"),
+        ("input", "udp dport 51000-52000 accept; drop;", "tunnel - deliver x"),
+        ("input", "udp dport >= 51820 accept; drop;", "tunnel - deliver x"),
+        ("input", "udp dport != { 53, 51820 } drop;", "tunnel - deliver -"),
+        ("input", "udp dport vmap { 53 : accept, 51820 : drop };", "tunnel x deliver -"),
+        ("input", "iifname vmap { wg0 : accept, * : drop };", "tunnel x deliver -"),
+        ("input", "fib saddr . iif oif missing drop;", "tunnel - deliver -"),
+        ("input", "fib daddr type != local drop;", "tunnel - deliver -"),
+        ("forward", "iifname wg0 oifname wg0 accept; drop;", "from x to x"),
+        ("forward", "ct state established accept; iifname wg0 accept; drop;", "from - to -"),
+        ("forward", "iifname wg0 accept; drop;", "from - to x"),
+        ("forward", "iifname docker0 oifname != docker0 jump a; }; chain a { oifname docker0 drop;", "from - to -"),
+        ("output", "meta skuid 1000 drop;", "out - send -"),
+        ("output", "policy drop; oifname { lo, wg0 } accept;", "out x send -"),
+        ("output", "policy drop; oifname wg0 accept; udp sport 51820 accept;", "out - send -"),
+        ("output", "fib daddr type local accept; oifname wg0 accept; drop;", "out x send -"),
+    ]
+
+    @Test(arguments: layouts)
+    func followsPacketsThroughAnyLayout(_ hook: String, _ rules: String, _ fates: String) throws {
+        try onKernel { (plane, _) throws in
+            #expect(nft("table inet mine { chain base { type filter hook \(hook) priority 0; \(rules) }; }"))
+            let words = fates.split(separator: " ")
+            let text = try found(&plane).map(\.description).joined()
+            let halves = text.split(separator: "may drop", maxSplits: 1)
+            let (certain, open) = (halves.first ?? "", halves.dropFirst().first ?? "")
+            let phrases = [
+                "tunnel": "the tunnel's own packets to", "deliver": "what comes in by wg0", "from": "forwarded from",
+                "to": " to wg0", "out": "the tunnel's own packets from", "send": "what goes out by wg0",
+            ]
+            for index in stride(from: 0, to: words.count, by: 2) {
+                let phrase = phrases[String(words[index])] ?? "?"
+                let seen = certain.contains(phrase) ? "x" : open.contains(phrase) ? "?" : "-"
+                #expect(seen == words[index + 1], "\(words[index]): \(text)")
+            }
+            if text.isEmpty { return }
+            // Whatever it is, the remedy is enough.
+            follow(try #require(try found(&plane).first).remedy)
             #expect(try found(&plane) == [])
+        }
+    }
+
+    /// Which packets are dialled with, and which come back, where the kernel chooses the port.
+    @Test func theTunnelMustGetOut() throws {
+        try onKernel { (plane, _) throws in
+            let far = [("198.51.100.7", 51_820), ("198.51.100.8", 443)] as [(String, UInt16)]
+            let endpoints = Set(far.compactMap { pair in IPAddress(pair.0).map { SocketAddress($0, port: pair.1) } })
+            var traffic = MeshTraffic([.deliver], endpoints: endpoints, addresses: IPAddress("10.80.0.2").map { [$0] })
+            traffic.isDialled = false
+            let shut = "table inet mine { chain output { type filter hook output priority 0; policy drop; }; }"
+            let base = "\(shut); table inet mine { chain input { type filter hook input priority 0; policy drop; }; }"
+            #expect(nft(base))
+            #expect(
+                try found(&plane, traffic).map(\.description) == [
+                    "inet mine output drops the tunnel's own packets to UDP port 443, 51820, and what goes out by wg0",
+                    "inet mine input drops answers to the tunnel's own packets, and what comes in by wg0 for this host",
+                ])
+            // Half of it is not enough.
+            #expect(
+                nft(
+                    "insert rule inet mine output oifname wg0 accept; insert rule inet mine output udp dport 443 accept"
+                ))
+            #expect(nft("insert rule inet mine output ip daddr 198.51.100.9 udp dport 51820 accept"))
+            #expect(
+                try found(&plane, traffic).first?.description
+                    == "inet mine output drops the tunnel's own packets to UDP port 443, 51820")
+            for object in try found(&plane, traffic) { follow(object.remedy) }
+            #expect(try found(&plane, traffic) == [])
+            // By its mark, where it has one.
+            #expect(nft("delete table inet mine") && nft(shut))
+            traffic.mark = 0x77D4_DDC9
+            let remedy = try #require(try found(&plane, traffic).first?.remedy)
+            #expect(remedy.contains("meta mark 0x77d4ddc9 accept"))
+            follow(remedy)
+            #expect(try found(&plane, traffic) == [])
+            // Who is dialled by others answers from its port.
+            #expect(nft("flush chain inet mine output"))
+            traffic = MeshTraffic([.listen(port: 51_820)])
+            #expect(nft("add rule inet mine output oifname wg0 accept"))
+            #expect(
+                try found(&plane, traffic).first?.description
+                    == "inet mine output drops the tunnel's own packets from UDP port 51820")
+            #expect(nft("add rule inet mine output ct state established accept"))
+            #expect(try found(&plane, traffic) == [])
+        }
+    }
+
+    /// A hub, an exit and a gateway need different things.
+    @Test func asksForWhatTheHostDoes() throws {
+        try onKernel { (plane, _) throws in
+            func chain(_ rules: String) -> Bool {
+                nft(
+                    """
+                    table ip filter
+                    delete table ip filter
+                    table ip filter {
+                        chain FORWARD { type filter hook forward priority 0; policy drop; \(rules); }
+                    }
+                    """)
+            }
+            let lan = DesiredState.Flow.reach([prefix("192.168.1.0/24")])
+            #expect(chain("iifname wg0 oifname wg0 accept"))
+            #expect(try found(&plane, [.relay]) == [])
+            #expect(try found(&plane, [.forward]).count == 1)
+            #expect(chain("ct state established accept; iifname wg0 accept"))
+            #expect(try found(&plane, [.relay, .forward]) == [])
+            #expect(
+                try found(&plane, [lan]).map(\.description) == [
+                    "ip filter FORWARD (iptables) drops what is forwarded to wg0"
+                ])
+            #expect(chain("ct state established accept; iifname wg0 accept; ip saddr 192.168.0.0/16 accept"))
+            #expect(try found(&plane, [lan]) == [])
+            #expect(try found(&plane, [.reach([prefix("fd01::/64")])]) == [])
+        }
+    }
+
+    /// Docker keeps others from its containers' addresses: nobody's concern but who reaches them through the mesh.
+    @Test func namesWhatDockerDropsInRaw() throws {
+        try onKernel { (plane, _) throws in
+            #expect(
+                nft(
+                    """
+                    table ip raw {
+                        chain PREROUTING {
+                            type filter hook prerouting priority -300; policy accept;
+                            ip daddr 172.17.0.2 iifname != "docker0" counter drop
+                        }
+                    }
+                    """))
+            var traffic = MeshTraffic(Self.everything, addresses: IPAddress("10.80.0.1").map { [$0] })
+            traffic.reached = [prefix("10.80.0.0/16")]
+            #expect(try found(&plane, traffic) == [])
+            traffic.flows.insert(.reach([prefix("172.17.0.0/16")]))
+            let object = try #require(try found(&plane, traffic).first)
+            #expect(object.description == "ip raw PREROUTING (iptables) may drop what is forwarded from wg0")
+            #expect(object.remedy == "Let it through: `iptables -t raw -I PREROUTING -i wg0 -j ACCEPT`.")
+            follow(object.remedy)
+            #expect(try found(&plane, traffic) == [])
         }
     }
 
     /// In how many ways a rule may name the mesh.
     @Test(arguments: [
-        "iifname wg0 accept", "iifname \"wg*\" accept", "oifname { eth0, wg0 } accept", "iifname { wg0, wg1 } accept",
-        "iifname @tunnels accept", "iif wg0 accept", "jump other", "iifname vmap { eth0 : drop, wg0 : accept }",
-        "ip saddr 10.80.0.0/16 accept comment \"weft: our mesh\"", "ct state new jump other",
+        "iifname wg0 accept; oifname wg0 accept", "iifname \"wg*\" accept; oifname \"wg*\" accept",
+        "iifname { wg0, wg1 } accept; oifname { eth0, wg0 } accept", "iifname @tunnels accept; oifname @tunnels accept",
+        "iif wg0 accept; oif wg0 accept", "jump other",
+        "iifname vmap { eth0 : drop, wg0 : accept }; oifname vmap { wg0 : accept }",
+        "ip saddr 10.80.0.0/16 accept comment \"weft: our mesh\"; drop", "ct state new,established jump other",
     ])
-    func knowsWhereItIsNamed(_ rule: String) throws {
+    func knowsWhereItIsNamed(_ rules: String) throws {
         try onKernel { (plane, _) throws in
             shell("ip link add wg0 type bridge")
-            func table(_ rule: String, _ name: String) -> String {
+            func table(_ rules: String, _ name: String) -> String {
                 """
-                table inet mine
-                delete table inet mine
-                table inet mine {
+                table ip mine
+                delete table ip mine
+                table ip mine {
                     set tunnels { type ifname; elements = { eth1, \(name) }; }
-                    chain other { oifname \(name) accept; }
-                    chain forward { type filter hook forward priority 0; policy drop; \(rule); }
+                    chain other { iifname \(name) accept; oifname \(name) accept; }
+                    chain forward { type filter hook forward priority 0; policy drop; \(rules); }
                 }
                 """
             }
-            #expect(nft(table(rule, "wg0")))
-            #expect(try found(&plane, [.forward]) == [])
+            #expect(nft(table(rules, "wg0")))
+            let flows: Set<DesiredState.Flow> = [.relay]
+            #expect(try found(&plane, flows) == [])
             // Another interface's name is not ours.
-            if rule.contains("comment") || rule.contains("*") { return }
+            if rules.contains("comment") || rules.contains("*") { return }
             shell("ip link add wg7 type bridge")
-            #expect(nft(table(rule.replacing("wg0", with: "wg7"), "wg01")))
-            #expect(try found(&plane, [.forward]).count == 1)
+            #expect(nft(table(rules.replacing("wg0", with: "wg7"), "wg01")))
+            #expect(try found(&plane, flows).count == 1)
         }
     }
 
