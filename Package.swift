@@ -107,8 +107,8 @@ let package = Package(
         .testTarget(
             name: "WeftLinuxTests",
             dependencies: [
-                "CLinux", "Netlink", "WeftFaults", "WeftKeys", "WeftLinux", "WeftModel", "WeftPlan", "WeftReconcile",
-                "WeftTestSupport",
+                "CLinux", "Netlink", "WeftFaults", "WeftKeys", "WeftLinux", "WeftLoop", "WeftModel", "WeftPlan",
+                "WeftReconcile", "WeftTestSupport",
             ],
             swiftSettings: settings),
         .testTarget(name: "WeftLoopTests", dependencies: ["CLinux", "WeftLoop"], swiftSettings: settings),

@@ -12,7 +12,7 @@ package final class Socket: Transport {
     /// for an answer that was lost.
     private static let patience = 5
     /// What the kernel may queue for us. 500 refused messages with their texts are more than the default 208 KiB.
-    private static let queue: Int32 = 8 << 20
+    static let queue: Int32 = 8 << 20
 
     /// How large one datagram to the kernel may be: a whole ruleset is one. A limit only; nothing is set aside for it.
     private static func longest(_ bus: Bus) -> Int32 { bus == .netfilter ? 256 << 20 : queue }
@@ -34,7 +34,10 @@ package final class Socket: Transport {
         Glibc.close(descriptor)
     }
 
-    private static func bind(_ descriptor: Int32) throws(Errno) -> UInt32 {
+    /// Binds to a port of the kernel's choice.
+    ///
+    /// - Returns: the port.
+    static func bind(_ descriptor: Int32) throws(Errno) -> UInt32 {
         var address = sockaddr_nl()
         address.nl_family = sa_family_t(AF_NETLINK)
         var length = socklen_t(MemoryLayout<sockaddr_nl>.size)
@@ -61,8 +64,9 @@ package final class Socket: Transport {
         set(descriptor, SOL_SOCKET, SO_RCVTIMEO, timeval(tv_sec: patience, tv_usec: 0))
     }
 
+    /// Sets an option; whether the kernel took it.
     @discardableResult
-    private static func set<Value: BitwiseCopyable>(
+    static func set<Value: BitwiseCopyable>(
         _ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Value
     ) -> Bool {
         unsafe withUnsafePointer(to: value) { pointer in
@@ -78,6 +82,11 @@ package final class Socket: Transport {
     }
 
     package func receive(into buffer: inout MutableRawSpan) throws(Errno) -> Int {
+        try Self.receive(descriptor, into: &buffer)
+    }
+
+    /// Receives one datagram that the kernel has sent; see `Transport`.
+    static func receive(_ descriptor: Int32, into buffer: inout MutableRawSpan) throws(Errno) -> Int {
         while true {
             var sender = sockaddr_nl()
             var length = socklen_t(MemoryLayout<sockaddr_nl>.size)
