@@ -123,6 +123,7 @@ struct Machine {
         facts.families = try features.families()
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
+        if !draft.state.rules.isEmpty { facts.otherTunnels = try features.otherTunnels(than: draft.interface) }
         if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts
     }

@@ -8,7 +8,7 @@ package import WeftPlan
 
 /// Asks the kernel of the calling thread's network namespace.
 package struct HostFeatures {
-    private let channel: Channel
+    let channel: Channel
     private let proc: String
     /// Nil where this kernel has no such sockets.
     private let netfilter: Channel?

@@ -114,14 +114,14 @@ struct NeighbourRemedies {
         var targets: [IPPrefix] = []
         for kind in kinds {
             switch kind {
-            case .tunnelOut: targets += traffic.endpoints.map { IPPrefix(host: $0.address) }.sorted()
+            case .tunnelOut: targets += traffic.endpoints.map { IPPrefix(host: $0.address) }
             case .send, .forwardTo: targets += traffic.reached ?? []
             case .forwardFrom: for case .reach(let networks) in traffic.flows { targets += networks }
             case .tunnelIn, .deliver: break
             }
         }
         var names: [String] = []
-        for target in targets.map({ $0.isHost ? "\($0.address)" : "\($0)" }) where !names.contains(target) {
+        for target in targets.sorted().map({ $0.isHost ? "\($0.address)" : "\($0)" }) where !names.contains(target) {
             names.append(target)
         }
         let shown = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", …" : "")

@@ -55,7 +55,8 @@ struct Neighbours {
                 guard var packet = candidate.packet(at: base.hook, family: chain.family) else { continue }
                 if marks { packet.mark = nil }
                 var judge = NeighbourJudge(packet: packet, interface: interface, index: index)
-                if let other = table.weftInterface { judge.uninvolved.insert(other) }
+                // The tunnel's own packets may go through another tunnel; all else does not.
+                if let other = table.weftInterface, packet.transport == nil { judge.uninvolved.insert(other) }
                 // What goes anywhere does not go to containers.
                 if packet.output == .other, packet.destinations == nil { judge.uninvolved.insert("docker0") }
                 var walk = NeighbourWalk(table, judge, looksUpAddresses: table.weftInterface != nil)

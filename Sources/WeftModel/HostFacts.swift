@@ -32,6 +32,24 @@ package struct HostFacts: Sendable {
     /// not looked up.
     package var resolvers: [ResolverKind]? = nil
 
+    /// The host's other WireGuard interfaces, whoever made them. Looked up only for a full tunnel.
+    package var otherTunnels: [OtherTunnel] = []
+
+    /// A WireGuard interface besides the mesh's own.
+    package struct OtherTunnel: Hashable, Sendable {
+        package var interface: String
+        /// Nil where it is not weft's.
+        package var mesh: String?
+        /// What is routed into it, none within another.
+        package var networks: [IPPrefix]
+
+        package init(interface: String, mesh: String? = nil, networks: [IPPrefix]) {
+            self.interface = interface
+            self.mesh = mesh
+            self.networks = networks
+        }
+    }
+
     /// A network on one of the host's other interfaces.
     package struct ConnectedNetwork: Hashable, Sendable {
         package var prefix: IPPrefix

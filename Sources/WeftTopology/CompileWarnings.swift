@@ -94,8 +94,41 @@ extension Compiler {
         checkMasqueradeInterfaces()
         if facts.hasFirewall == false, state.firewall != nil { doWithoutFirewall(&state) }
         if let dns = node.dns { check(dns, prefixes) }
+        if let killSwitch = node.killSwitch, tunnel != nil { warnAboutOtherTunnels(killSwitch) }
         if let tunnel, let exit = tunnel.exit { checkFamilies(of: tunnel, exit) }
         if let tunnel, let session = facts.session { check(session, tunnel, prefixes) }
+    }
+
+    /// A kill switch refuses what another tunnel of the host carries, as it refuses all else that goes beside its own.
+    private mutating func warnAboutOtherTunnels(_ killSwitch: KillSwitch) {
+        let allowed = killSwitch.allow.map(\.value)
+        for tunnel in facts.otherTunnels {
+            let cut = tunnel.networks.filter { network in !allowed.contains { $0.contains(network) } }
+            if cut.isEmpty { continue }
+            let owner = tunnel.mesh.map { " (mesh \($0))" } ?? ""
+            let (defaults, networks) = (cut.filter(\.isDefault), cut.filter { !$0.isDefault })
+            let shown = networks.prefix(8).map(\.description).joined(separator: ", ") + (networks.count > 8 ? " …" : "")
+            let list = [shown, defaults.isEmpty ? "" : "its default route"].filter { !$0.isEmpty }
+                .joined(separator: " and ")
+            var notes: [Diagnostic.Note] = []
+            if !networks.isEmpty {
+                notes.append(
+                    Diagnostic.Note(
+                        "where that is not meant, put \(shown) into `killSwitch: {allow: […]}` of \(node.name), and the "
+                            + "endpoints of \(tunnel.interface) that are not reached through \(interface)"))
+            }
+            if !defaults.isEmpty {
+                notes.append(
+                    Diagnostic.Note(
+                        "a default route beside the kill switch would be a leak: allow the networks that are needed, "
+                            + "or take `killSwitch` out"))
+            }
+            diagnostics.append(
+                Diagnostic(
+                    "host.kill-switch-cuts-off", .warning,
+                    "the kill switch of \(node.name) refuses what goes out by \(tunnel.interface)\(owner): \(list)",
+                    at: killSwitch.place, notes: notes))
+        }
     }
 
     /// Answers to whoever is logged in from outside would leave by the tunnel, or be refused.

@@ -542,6 +542,31 @@ private func packet(
         #expect(try topology().compilation(of: "fra", facts).diagnostics.isEmpty)
     }
 
+    @Test func otherTunnelsThatAKillSwitchCutsOffAreNamed() throws {
+        var facts = HostFacts()
+        facts.otherTunnels = [
+            .init(interface: "wg1", mesh: "lab", networks: [try prefix("10.90.0.0/16"), try prefix("fd90::/48")]),
+            .init(interface: "wg2", networks: [try prefix("0.0.0.0/0")]), .init(interface: "wg3", networks: []),
+        ]
+        let found = try topology(client: "useExit: fra\n    killSwitch: true").compilation(of: "ana", facts).diagnostics
+        #expect(found.map(\.id) == ["host.kill-switch-cuts-off", "host.kill-switch-cuts-off"])
+        #expect(
+            found.map(\.message) == [
+                "the kill switch of ana refuses what goes out by wg1 (mesh lab): 10.90.0.0/16, fd90::/48",
+                "the kill switch of ana refuses what goes out by wg2: its default route",
+            ])
+        let note = found.first?.notes.first?.message
+        #expect(note?.contains("put 10.90.0.0/16, fd90::/48 into `killSwitch: {allow") == true)
+        #expect(found.last?.notes.map { $0.message.contains("leak") } == [true])
+        // What is allowed is not cut off, and without a kill switch nothing is.
+        let allowed = "useExit: fra\n    killSwitch: {allow: [10.0.0.0/8, \"fd90::/48\"]}"
+        #expect(
+            try topology(client: allowed).compilation(of: "ana", facts).diagnostics.map(\.message) == [
+                "the kill switch of ana refuses what goes out by wg2: its default route"
+            ])
+        #expect(try topology().compilation(of: "ana", facts).diagnostics.isEmpty)
+    }
+
     @Test func nameServersAreSetAndDoubtful() throws {
         let mesh = try topology(client: "dns: {servers: [10.80.0.1, 9.9.9.9], domains: [corp.internal]}")
         var facts = HostFacts()
