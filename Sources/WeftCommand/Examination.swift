@@ -40,6 +40,7 @@ struct Examination {
 
     private var hindrances: [Finding] {
         plan.hindrances.map { Finding("neighbour", .warning, "\($0.kind) \($0.description)", remedy: $0.remedy) }
+            + plan.blindSpots.map { Finding("neighbour", .unknown, "\($0.kind) \($0.description)", remedy: $0.remedy) }
     }
 
     private var convergence: Finding {

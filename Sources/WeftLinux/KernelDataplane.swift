@@ -198,7 +198,10 @@ package struct KernelDataplane: Dataplane {
         // A mesh that is to go needs nothing of anybody.
         if interests.traffic.flows.isEmpty { return [] }
         let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
-        let found = managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty)
+        let legacy = LegacyTables(
+            proc: parts.proc, interface: mesh.interface, port: interests.traffic.listenPort)
+        let found =
+            managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
         guard case .success(let channel) = tables.channel else { return found }
         let links = links
         let neighbours = Neighbours(channel: channel, interface: mesh.interface, traffic: interests.traffic) {

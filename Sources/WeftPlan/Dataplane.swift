@@ -119,7 +119,7 @@ package struct ForeignObject: Hashable, Sendable {
         case hinders
     }
 
-    /// `interface`, `address`, `route`, `rule`, `chain`, `manager`.
+    /// `interface`, `address`, `route`, `rule`, `chain`, `manager`, `legacy`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -28,6 +28,9 @@ package struct Plan: Sendable {
     /// What works against the mesh without standing in the way of any operation.
     package var hindrances: [ForeignObject] { foreign.filter { $0.relation == .hinders } }
 
+    /// What may work against the mesh, and cannot be looked into.
+    package var blindSpots: [ForeignObject] { foreign.filter { $0.relation == .leftAlone && $0.kind == "legacy" } }
+
     package var isEmpty: Bool { operations.isEmpty }
 
     /// Whether something is wanted, and all of it waits for obstacles to go. That is not the same as nothing to do. Where

@@ -120,7 +120,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
 
     /// Something of another owner.
     package struct ForeignObject: Codable, Hashable, Sendable {
-        /// `interface`, `address`, `route`, `rule`, `chain`, `manager`.
+        /// `interface`, `address`, `route`, `rule`, `chain`, `manager`, `legacy`.
         package var kind: String
         /// As `ip` would print it.
         package var description: String

@@ -2,7 +2,7 @@
 # Other programs' firewalls on the same host: Docker's, ufw's, firewalld's, and one that was written by hand. Theirs are
 # never touched. Where they drop what the mesh needs, the plan names them and what to type, and typed it works. And what a
 # host may lack: settings that can be written, nf_tables, somebody who takes name servers.
-# timeout: 260
+# timeout: 300
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
@@ -339,6 +339,44 @@ enter ana nft flush ruleset
 again
 succeeds "the hub goes" weft fra down
 
+# ------------------------------------------------------------------------------------------- another mesh's kill switch
+
+test=$topology
+fra4=$(mesh_address fra 4)
+topology_begin "addresses: [10.90.0.0/16, \"fd90::/48\"]"
+sed -i 's/name: test/name: lab/; s/wg0/wg1/' "$topology/mesh.yaml"
+topology_node fra 10.90.0.1 fd90::1 -- "endpoint: \"$fra4:51830\"" "exit: true" "masquerade: true"
+shut() { topology_node ana 10.90.1.7 fd90::107 -- "useExit: fra" "killSwitch: $1"; }
+shut true
+lab=$topology
+succeeds "a kill switch beside a mesh: the exit is there" weft fra apply
+topology=$test
+succeeds "a kill switch beside a mesh: and the hub" weft fra apply
+again
+eventually 10 "which answers" to_hub
+topology=$lab
+networks="10.80.0.0/16, 192.168.1.0/24, fd00:192:168:1::/64, fd80::/48"
+cut="refuses what goes out by wg0 (mesh test): $networks"
+contains "the plan says what the kill switch will cut off" "$cut" "$(weft ana plan 2>&1)"
+contains "and how it is let through" "put $networks into" "$(weft ana plan 2>&1)"
+contains "apply says so" "$cut" "$(weft ana apply 2>&1)"
+refuses "and so it is" to_hub
+contains "weft doctor says so" "$cut" "$(weft ana doctor --offline 2>&1)"
+topology=$test
+matches "the plan of the mesh that is cut off names it" "weft-wg1 output .the mesh on wg1. drops what goes out by wg0" "$(against ana)"
+contains "with what to put where" "10.80.0.0/16, 192.168.1.0/24, $fra4, fd00:192:168:1::/64, fd80::/48 into \`killSwitch" "$(against ana)"
+contains "and so does weft doctor" "(the mesh on wg1) drops what goes out by wg0" "$(weft ana doctor --offline 2>&1)"
+topology=$lab
+shut "{allow: [10.80.0.0/16, 192.168.1.0/24, $fra4/32, \"fd00:192:168:1::/64\", \"fd80::/48\"]}"
+lacks "what is allowed is not cut off" "refuses what goes out by wg0" "$(weft ana apply 2>&1)"
+eventually 15 "and it answers" to_hub
+topology=$test
+same "and names nobody" "" "$(against ana)"
+topology=$lab
+for host in ana fra; do succeeds "$host: the mesh with the kill switch goes" weft $host down; done
+topology=$test
+weft fra down >/dev/null
+
 # One that lets it all pass is nobody's concern.
 enter fra nft -f - <<'END'
 table inet mine {
@@ -420,5 +458,19 @@ topology_node bob 10.80.0.3 fd80::3
 succeeds "without name servers it is applied" enter bob env PATH="$_mesh_folder/few" "$WEFT" apply --yes "$topology"
 weft fra apply >/dev/null
 eventually 30 "and carries" relayed
+
+# ------------------------------------------------------------------------------------------- what cannot be seen
+
+# nf_tables knows nothing of the older iptables. Its tables stay for as long as the namespace.
+blind="iptables has the table filter (IPv4): weft cannot see into these"
+lacks "no older iptables: nothing is said" "cannot see into" "$(weft bob plan)"
+if enter bob iptables-legacy -A INPUT -s 192.0.2.1 -j DROP 2>/dev/null; then
+    contains "the older iptables: the plan says that it cannot be seen into" "$blind" "$(weft bob plan)"
+    contains "and what to look at" "iptables-legacy-save" "$(weft bob plan)"
+    matches "and weft doctor" "unknown +legacy iptables has the table filter" "$(weft bob doctor --offline 2>&1)"
+    unchanged bob "which is no change"
+else
+    skip "the older iptables" "iptables-legacy with a kernel that has ip_tables"
+fi
 for host in fra ana bob; do succeeds "$host: down" weft $host down; done
 done_testing

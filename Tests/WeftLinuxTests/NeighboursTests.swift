@@ -398,6 +398,59 @@ struct NeighboursTests {
         }
     }
 
+    /// Another mesh's kill switch refuses what does not go through its own tunnel: both ways out of here are named.
+    @Test func namesAnotherMeshsKillSwitch() throws {
+        try onKernel { (plane, _) throws in
+            func killSwitch(_ allowed: String) -> String {
+                """
+                table inet weft-wg1
+                delete table inet weft-wg1
+                table inet weft-wg1 {
+                    set allow4 { type ipv4_addr; flags interval; elements = { \(allowed) }; }
+                    chain restore {
+                        type filter hook prerouting priority mangle;
+                        meta l4proto udp ct mark 0x77000001 meta mark set ct mark
+                    }
+                    chain output {
+                        type filter hook output priority 0;
+                        meta nfproto ipv4 udp sport 68 udp dport 67 accept
+                        icmpv6 type 135 accept
+                        meta nfproto ipv4 oifname != wg1 oifname != lo meta mark != 0x77000001 ip daddr != @allow4 counter reject with icmpx admin-prohibited
+                    }
+                    chain forward {
+                        type filter hook forward priority 0;
+                        meta nfproto ipv4 iifname != wg1 oifname != wg1 ip daddr != @allow4 counter reject with icmpx admin-prohibited
+                    }
+                }
+                """
+            }
+            var traffic = MeshTraffic(
+                [.deliver, .reach([prefix("192.168.7.0/24")])],
+                endpoints: [SocketAddress(try #require(IPAddress("198.51.100.7")), port: 51_820)],
+                addresses: IPAddress("10.80.0.2").map { [$0] }, reached: [prefix("10.80.0.0/16")])
+            traffic.isDialled = false
+            #expect(nft(killSwitch("10.7.0.0/16")))
+            let objects = try found(&plane, traffic)
+            #expect(
+                objects.map(\.description) == [
+                    "inet weft-wg1 output (the mesh on wg1) drops what goes out by wg0, and may drop the tunnel's own packets "
+                        + "that do not go out by wg1",
+                    "inet weft-wg1 forward (the mesh on wg1) drops what is forwarded from and to wg0",
+                ])
+            #expect(
+                objects.map { $0.remedy.contains("put 10.80.0.0/16, 198.51.100.7 into `killSwitch: {allow: […]}`") }
+                    == [true, false])
+            #expect(objects.last?.remedy.contains("put 10.80.0.0/16, 192.168.7.0/24 into") == true)
+            #expect(nft(killSwitch("10.80.0.0/16, 192.168.0.0/16")))
+            #expect(
+                try found(&plane, traffic).map(\.description) == [
+                    "inet weft-wg1 output (the mesh on wg1) may drop the tunnel's own packets that do not go out by wg1"
+                ])
+            #expect(nft(killSwitch("10.80.0.0/16, 192.168.0.0/16, 198.51.100.7")))
+            #expect(try found(&plane, traffic) == [])
+        }
+    }
+
     /// In how many ways a rule may name the mesh.
     @Test(arguments: [
         "iifname wg0 accept; oifname wg0 accept", "iifname \"wg*\" accept; oifname \"wg*\" accept",
@@ -490,6 +543,64 @@ struct NeighboursTests {
                         """))
                 #expect(try found(&plane, [.listen(port: 51820)]).count == count)
             }
+        }
+    }
+}
+
+struct LegacyTablesTests {
+    private let folder = TemporaryFolder()
+
+    @Test func namesTablesThatItCannotSeeInto() {
+        func found(_ port: UInt16?) -> [ForeignObject] {
+            LegacyTables(proc: folder.path, interface: "wg0", port: port).read()
+        }
+        // A kernel without them has no such files, and one where nobody used them has nothing in them.
+        #expect(found(nil) == [])
+        system("mkdir -p '\(folder.path)/thread-self/net'")
+        folder.write("", to: "thread-self/net/ip_tables_names")
+        folder.write("", to: "thread-self/net/ip6_tables_names")
+        #expect(found(nil) == [])
+        folder.write("nat\nfilter\n", to: "thread-self/net/ip_tables_names")
+        #expect(
+            found(51_820).map(\.description) == [
+                "iptables has the tables filter, nat (IPv4): weft cannot see into these"
+            ])
+        #expect(found(51_820).first?.relation == .leftAlone)
+        #expect(found(51_820).first?.remedy.contains("`iptables-legacy-save`") == true)
+        #expect(found(51_820).first?.remedy.contains("UDP port 51820, or wg0") == true)
+        folder.write("raw\n", to: "thread-self/net/ip6_tables_names")
+        #expect(
+            found(nil).last?.description == "ip6tables has the table raw (IPv6): weft cannot see into these")
+        #expect(found(nil).last?.remedy.contains("accepts wg0.") == true)
+    }
+}
+
+@Suite(.enabled(if: TestNamespace.obstacle == nil, TestNamespace.obstacle))
+struct OtherTunnelsTests {
+    @Test func areThoseOfWeftAndOfOthersWithWhatIsRoutedIntoThem() throws {
+        let folder = TemporaryFolder()
+        system("mkdir -p '\(folder.path)/wireguard'; touch '\(folder.path)/wireguard/wg3.sock'")
+        try TestNamespace.run { () throws in
+            let features = try HostFeatures()
+            #expect(try features.otherTunnels(than: "wg0", run: folder.path) == [])
+            // Without WireGuard in the kernel, devices of programs: weft's by its alias, others' by their sockets.
+            for name in ["wg0", "wg1", "wg2", "wg3"] {
+                #expect(shell("ip tuntap add dev \(name) mode tun && ip link set \(name) up"))
+            }
+            shell("ip link set wg0 alias weft:corp; ip link set wg1 alias weft:lab; ip link add d0 type bridge")
+            shell(
+                "ip address add 10.90.0.1/16 dev wg1; ip route add 10.90.4.0/24 dev wg1; ip route add 10.7.0.0/16 dev wg1"
+            )
+            shell(
+                "ip -6 route add fd90::/48 dev wg1; ip route add default dev wg3 table 77; ip route add unreachable 10.90.0.0/15 metric \(MeshIdentity(mesh: "lab", interface: "wg1").unreachableMetric) proto 119; ip route add 10.8.0.0/16 dev wg2"
+            )
+            #expect(
+                try features.otherTunnels(than: "wg0", run: folder.path) == [
+                    .init(
+                        interface: "wg1", mesh: "lab",
+                        networks: [prefix("10.7.0.0/16"), prefix("10.90.0.0/15"), prefix("fd90::/48")]),
+                    .init(interface: "wg3", networks: [prefix("0.0.0.0/0")]),
+                ])
         }
     }
 }
