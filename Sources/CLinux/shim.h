@@ -5,10 +5,12 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/timex.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
 #include <linux/if.h>

@@ -20,7 +20,9 @@ extension LineServer {
         package var onEnd: (() -> Void)?
 
         private let connection: Int32
-        private unowned let server: LineServer
+        /// Gone before its clients where nobody has closed it.
+        private weak var server: LineServer?
+        private let limits: Limits
         private weak var loop: EventLoop?
         private var isEnded = false
         private var request: [UInt8] = []
@@ -37,6 +39,7 @@ extension LineServer {
 
         init(_ connection: Int32, _ server: LineServer, _ loop: EventLoop) {
             (self.connection, self.server, self.loop) = (connection, server, loop)
+            limits = server.limits
             peer = PeerCredentials(of: connection).map { Peer(process: $0.process, user: $0.user, group: $0.group) }
         }
 
@@ -51,8 +54,8 @@ extension LineServer {
             } catch {
                 return false
             }
-            timer = loop?.schedule(after: server.limits.requestTime) { [unowned self] in
-                refuse("no whole line came in \(server.limits.requestTime.components.seconds) s")
+            timer = loop?.schedule(after: limits.requestTime) { [unowned self] in
+                refuse("no whole line came in \(limits.requestTime.components.seconds) s")
             }
             return true
         }
@@ -82,14 +85,14 @@ extension LineServer {
                 // Who goes without a word is owed none.
                 return request.isEmpty || taken < 0 ? end() : refuse("a request is a line, with its end")
             }
-            if let newline = request.firstIndex(of: UInt8(ascii: "\n")), newline < server.limits.request {
+            if let newline = request.firstIndex(of: UInt8(ascii: "\n")), newline < limits.request {
                 guard let line = String(validating: request[..<newline], as: UTF8.self) else {
                     return refuse("a request is text in UTF-8")
                 }
                 endRequest()
-                server.handler?(self, line)
-            } else if request.count >= server.limits.request {
-                refuse("a request may have \(server.limits.request) bytes")
+                server?.handler?(self, line)
+            } else if request.count >= limits.request {
+                refuse("a request may have \(limits.request) bytes")
             }
         }
 
@@ -117,9 +120,8 @@ extension LineServer {
             let isFirst = waiting == 0
             outgoing.append(bytes)
             waiting += bytes.count
-            server.waiting += bytes.count
-            let limits = server.limits
-            if waiting > limits.waiting, server.waiting > limits.waitingInAll { return endSoon() }
+            server?.waiting += bytes.count
+            if waiting > limits.waiting, server.map({ $0.waiting > limits.waitingInAll }) ?? true { return endSoon() }
             if isFirst {
                 lastProgress = BootTime.now
                 flush()
@@ -152,7 +154,7 @@ extension LineServer {
             }
             if waiting > 0 {
                 loop?.change(connection, .write)
-                if timer == nil { watchProgress(after: server.limits.readingTime) }
+                if timer == nil { watchProgress(after: limits.readingTime) }
             } else if isOpen {
                 loop?.change(connection, [])
             } else {
@@ -163,7 +165,7 @@ extension LineServer {
         private func took(_ count: Int) {
             lastProgress = BootTime.now
             waiting -= count
-            server.waiting -= count
+            server?.waiting -= count
             sent += count
             guard sent == outgoing[first].count else { return }
             sent = 0
@@ -184,10 +186,10 @@ extension LineServer {
                 timer = nil
                 if waiting == 0 { return }
                 let idle = Duration.nanoseconds(Int64(BootTime.now &- lastProgress))
-                if idle >= server.limits.readingTime {
+                if idle >= limits.readingTime {
                     end()
                 } else {
-                    watchProgress(after: server.limits.readingTime - idle)
+                    watchProgress(after: limits.readingTime - idle)
                 }
             }
         }
@@ -206,12 +208,12 @@ extension LineServer {
             isEnded = true
             isOpen = false
             timer?.cancel()
-            server.waiting -= waiting
+            server?.waiting -= waiting
             waiting = 0
             outgoing = []
             loop?.forget(connection)
             Glibc.close(connection)
-            server.remove(self)
+            server?.remove(self)
             onEnd?()
             onEnd = nil
         }

@@ -1,6 +1,7 @@
 // What the watch of a folder sees of what editors, git and operators do. Events of the kernel are there when the call
 // that made them returns, so that nothing here waits.
 
+import CLinux
 import Glibc
 import Testing
 import WeftLoop
@@ -190,6 +191,25 @@ extension FolderWatch {
         watch.rearm()
         while watch.drain() != .nothing {}
         #expect(change(watch, "echo a > mesh/lost/a.yaml") == .dirty)
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "root")) func whatItMayNotSeeIsSaid() throws {
+        let path = folder.path
+        #expect(shell("mkdir -p '\(path)/closed/mesh' && chmod 711 '\(path)' '\(path)/closed'"))
+        // This thread alone looks at files as nobody does.
+        onThread {
+            setfsuid(65534)
+            #expect(throws: Never.self) {
+                let watch = try FolderWatch("\(path)/closed/mesh")
+                #expect(watch.isBlind)
+                #expect(watch.blindness?.hasPrefix("cannot watch \(path)") == true)
+                #expect(shell("chmod 755 '\(path)' '\(path)/closed'"))
+                watch.rearm()
+                #expect(watch.blindness == nil)
+                #expect(shell("mv '\(path)/closed' '\(path)/away'"))
+                #expect(watch.drain() == .dirty)
+            }
+        }
     }
 
     @Test func aRelativePathIsFromTheCurrentFolder() throws {

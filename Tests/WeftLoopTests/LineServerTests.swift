@@ -182,6 +182,33 @@ func exchange(_ connection: Int32, _ bytes: [UInt8], isLast: Bool = true) -> Str
         #expect(try server.ask("still there") == ["still there"])
     }
 
+    @Test func aServerThatIsLetGoTakesItsClientsAlong() throws {
+        let (folder, loop) = (TemporaryFolder(), try EventLoop())
+        var server: LineServer? = try LineServer(path: "\(folder.path)/s")
+        var (kept, ends): (LineServer.Client?, Int) = (nil, 0)
+        try server?.attach(to: loop) { client, _ in
+            client.onEnd = { ends += 1 }
+            client.send([UInt8](repeating: UInt8(ascii: "x"), count: 5_000_000))
+            kept = client
+            loop.stop()
+        }
+        let asking = Thread {
+            #expect(throws: Never.self) {
+                let lines = try UnixClient.request("\(folder.path)/s", "all", timeout: .seconds(60))
+                #expect(try (lines.next() ?? "").utf8.count < 5_000_000)
+            }
+        }
+        loop.runBounded()
+        server = nil
+        asking.join()
+        #expect(server == nil && ends == 1)
+        let client = try #require(kept)
+        #expect(!client.isOpen)
+        #expect(client.peer?.process == getpid())
+        client.send([1])
+        client.finish()
+    }
+
     // MARK: Whose socket it is
 
     @Test(arguments: [(UInt32(0o660), mode_t(0o777)), (0o600, 0), (0o666, 0o022)])
@@ -232,8 +259,11 @@ func exchange(_ connection: Int32, _ bytes: [UInt8], isLast: Bool = true) -> Str
     @Test func aDeadSocketIsReplaced() throws {
         let folder = TemporaryFolder()
         let path = "\(folder.path)/s"
-        #expect(shell("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"\(path)\")'"))
-        #expect(access(path, F_OK) == 0)
+        // Closed with its process, and nobody removed it.
+        var dead: LineServer? = try LineServer(path: path)
+        #expect(link(path, "\(path).kept") == 0)
+        dead = nil
+        #expect(dead == nil && rename("\(path).kept", path) == 0 && access(path, F_OK) == 0)
         let server = try LineServer(path: path)
         #expect(throws: LoopError.self) { try LineServer(path: path) }
         server.close()
