@@ -1,4 +1,4 @@
-// Other programs' firewalls and network managers: named where they stand against a mesh, and no longer once they let it be.
+// Other programs' firewalls: named where they stand against a mesh, and no longer once they let it be.
 
 import Glibc
 import Netlink
@@ -10,9 +10,9 @@ import WeftPlan
 
 @Suite(.enabled(if: TestNamespace.obstacle == nil, TestNamespace.obstacle))
 struct NeighboursTests {
-    private static let everything: Set<DesiredState.Flow> = [.listen(port: 51820), .deliver, .forward]
+    static let everything: Set<DesiredState.Flow> = [.listen(port: 51820), .deliver, .forward]
 
-    private func onKernel(_ body: (inout KernelDataplane, KernelFixture) throws -> Void) throws {
+    func onKernel(_ body: (inout KernelDataplane, KernelFixture) throws -> Void) throws {
         try TestNamespace.run {
             let fixture = try KernelFixture()
             var plane = fixture.plane
@@ -20,21 +20,21 @@ struct NeighboursTests {
         }
     }
 
-    private func found(
+    func found(
         _ plane: inout KernelDataplane, _ flows: Set<DesiredState.Flow> = everything
     ) throws -> [ForeignObject] {
         try found(&plane, MeshTraffic(flows))
     }
 
-    private func found(_ plane: inout KernelDataplane, _ traffic: MeshTraffic) throws -> [ForeignObject] {
+    func found(_ plane: inout KernelDataplane, _ traffic: MeshTraffic) throws -> [ForeignObject] {
         try plane.observe(MeshIdentity(mesh: "corp", interface: "wg0"), Interests(traffic: traffic)).foreign
             .filter { $0.kind == "chain" }
     }
 
-    private func nft(_ rules: String) -> Bool { shell("nft -f - <<'END'\n\(rules)\nEND") }
+    func nft(_ rules: String) -> Bool { shell("nft -f - <<'END'\n\(rules)\nEND") }
 
     /// Runs a command of a remedy that is one for nft, or what iptables would do.
-    private func follow(_ remedy: String) {
+    func follow(_ remedy: String) {
         let commands = remedy.split(separator: "`").dropFirst().first?.split(separator: ";") ?? []
         #expect(!commands.isEmpty, "\(remedy)")
         for command in commands {
@@ -227,78 +227,6 @@ struct NeighboursTests {
         }
     }
 
-    /// What each layout does to each flow: `-` passes, `?` may be dropped, `x` is dropped.
-    static let layouts: [(String, String, String)] = [
-        // At the end, behind a jump, behind a goto, in a chain of a chain.
-        ("input", "tcp dport 22 accept; drop;", "tunnel x deliver x"),
-        ("input", "jump a; }; chain a { tcp dport 22 accept; jump b; }; chain b { reject;", "tunnel x deliver x"),
-        ("input", "goto a; }; chain a { return;", "tunnel - deliver -"),
-        ("input", "policy drop; goto a; }; chain a { return;", "tunnel x deliver x"),
-        ("input", "policy drop; goto a; }; chain a { iifname wg0 accept; return;", "tunnel x deliver -"),
-        ("input", "jump a; drop; }; chain a { iifname wg0 return; accept;", "tunnel - deliver x"),
-        ("input", "udp dport 51820 jump a; drop; }; chain a { accept;", "tunnel - deliver x"),
-        ("input", "udp dport 51820 goto a; accept; }; chain a { counter drop;", "tunnel x deliver -"),
-        // What is not known: which address, which interface, which mark, which rate.
-        ("input", "ip saddr 192.0.2.0/24 accept; ip6 saddr 2001:db8::/32 accept; drop;", "tunnel ? deliver ?"),
-        ("input", "iifname eth0 accept; drop;", "tunnel ? deliver x"),
-        ("input", "iifname eth0 drop;", "tunnel ? deliver -"),
-        ("input", "iifname != eth0 drop;", "tunnel ? deliver x"),
-        ("input", "ip saddr 192.0.2.1 drop; ip6 saddr 2001:db8::1 drop;", "tunnel - deliver -"),
-        ("input", "ip saddr != 192.0.2.0/24 drop;", "tunnel ? deliver ?"),
-        ("input", "limit rate over 9/second drop;", "tunnel - deliver -"),
-        ("input", "limit rate 9/second accept; drop;", "tunnel ? deliver ?"),
-        ("input", "meta mark 7 drop; meta mark and 0xff 7 drop;", "tunnel - deliver -"),
-        ("input", "meta mark set 7; meta mark != 9 drop;", "tunnel ? deliver ?"),
-        ("input", "meta hour \"17:00\"-\"19:00\" drop;", "tunnel - deliver -"),
-        // What is known.
-        ("input", "ct state vmap { established : accept, new : jump a }; }; chain a { drop;", "tunnel x deliver x"),
-        ("input", "ct state { established, related } accept; ct state invalid drop;", "tunnel - deliver -"),
-        ("input", "ct state != new accept; udp dport 51820 accept; drop;", "tunnel - deliver x"),
-        ("input", "ct status dnat accept; drop;", "tunnel x deliver x"),
-        ("input", "meta l4proto { tcp, udp } accept; drop;", "tunnel - deliver x"),
-        ("input", "ip protocol 17 accept; ip6 nexthdr 17 accept; drop;", "tunnel - deliver x"),
-        ("input", "meta nfproto ipv4 drop;", "tunnel x deliver x"),
-        ("input", "udp dport 51000-52000 accept; drop;", "tunnel - deliver x"),
-        ("input", "udp dport >= 51820 accept; drop;", "tunnel - deliver x"),
-        ("input", "udp dport != { 53, 51820 } drop;", "tunnel - deliver -"),
-        ("input", "udp dport vmap { 53 : accept, 51820 : drop };", "tunnel x deliver -"),
-        ("input", "iifname vmap { wg0 : accept, * : drop };", "tunnel x deliver -"),
-        ("input", "fib saddr . iif oif missing drop;", "tunnel - deliver -"),
-        ("input", "fib daddr type != local drop;", "tunnel - deliver -"),
-        ("forward", "iifname wg0 oifname wg0 accept; drop;", "from x to x"),
-        ("forward", "ct state established accept; iifname wg0 accept; drop;", "from - to -"),
-        ("forward", "iifname wg0 accept; drop;", "from - to x"),
-        ("forward", "iifname docker0 oifname != docker0 jump a; }; chain a { oifname docker0 drop;", "from - to -"),
-        ("output", "meta skuid 1000 drop;", "out - send -"),
-        ("output", "policy drop; oifname { lo, wg0 } accept;", "out x send -"),
-        ("output", "policy drop; oifname wg0 accept; udp sport 51820 accept;", "out - send -"),
-        ("output", "fib daddr type local accept; oifname wg0 accept; drop;", "out x send -"),
-    ]
-
-    @Test(arguments: layouts)
-    func followsPacketsThroughAnyLayout(_ hook: String, _ rules: String, _ fates: String) throws {
-        try onKernel { (plane, _) throws in
-            #expect(nft("table inet mine { chain base { type filter hook \(hook) priority 0; \(rules) }; }"))
-            let words = fates.split(separator: " ")
-            let text = try found(&plane).map(\.description).joined()
-            let halves = text.split(separator: "may drop", maxSplits: 1)
-            let (certain, open) = (halves.first ?? "", halves.dropFirst().first ?? "")
-            let phrases = [
-                "tunnel": "the tunnel's own packets to", "deliver": "what comes in by wg0", "from": "forwarded from",
-                "to": " to wg0", "out": "the tunnel's own packets from", "send": "what goes out by wg0",
-            ]
-            for index in stride(from: 0, to: words.count, by: 2) {
-                let phrase = phrases[String(words[index])] ?? "?"
-                let seen = certain.contains(phrase) ? "x" : open.contains(phrase) ? "?" : "-"
-                #expect(seen == words[index + 1], "\(words[index]): \(text)")
-            }
-            if text.isEmpty { return }
-            // Whatever it is, the remedy is enough.
-            follow(try #require(try found(&plane).first).remedy)
-            #expect(try found(&plane) == [])
-        }
-    }
-
     /// Which packets are dialled with, and which come back, where the kernel chooses the port.
     @Test func theTunnelMustGetOut() throws {
         try onKernel { (plane, _) throws in
@@ -484,44 +412,6 @@ struct NeighboursTests {
         }
     }
 
-    /// Rules of iptables, as it writes them itself.
-    @Test(
-        .enabled(if: shell("command -v iptables-nft >/dev/null"), "iptables-nft"),
-        arguments: ["iptables-nft", "ip6tables-nft"])
-    func readsWhatIptablesWrites(_ program: String) throws {
-        let name = program.replacing("-nft", with: "")
-        try onKernel { (plane, _) throws in
-            func followWithIptables() throws {
-                for object in try found(&plane) {
-                    let remedy = object.remedy.split(separator: "`")[1].replacing(name, with: program)
-                    #expect(shell(String(remedy)), "\(remedy)")
-                }
-            }
-            // A last rule that refuses all, as Oracle's images have it, and policies.
-            shell("\(program) -A INPUT -p tcp --dport 22 -j ACCEPT; \(program) -A INPUT -j REJECT")
-            shell("\(program) -P FORWARD DROP; \(program) -P OUTPUT DROP; \(program) -A OUTPUT -o lo -j ACCEPT")
-            #expect(try found(&plane).count == 3)
-            #expect(try found(&plane).allSatisfy { $0.description.contains("(iptables)") })
-            try followWithIptables()
-            #expect(try found(&plane) == [])
-
-            shell("\(program) -F; \(program) -P OUTPUT ACCEPT; \(program) -P FORWARD ACCEPT")
-            shell("\(program) -P INPUT DROP; \(program) -A INPUT -p udp -m multiport --dports 53,51820 -j ACCEPT")
-            #expect(try found(&plane, [.listen(port: 51820)]) == [])
-            #expect(try found(&plane, [.listen(port: 51821)]).count == 1)
-            shell("\(program) -F; \(program) -A INPUT -p udp --dport 51000:52000 -j ACCEPT")
-            #expect(try found(&plane, [.listen(port: 51820)]) == [])
-            shell("\(program) -F; \(program) -A INPUT -i wg+ -j ACCEPT")
-            #expect(try found(&plane, [.deliver]) == [])
-
-            shell("\(program) -F; \(program) -P INPUT ACCEPT; \(program) -P FORWARD DROP")
-            shell("\(program) -N DOCKER-USER; \(program) -A FORWARD -j DOCKER-USER")
-            #expect(try found(&plane).map { $0.description.contains("(Docker)") } == [true])
-            try followWithIptables()
-            #expect(try found(&plane) == [])
-        }
-    }
-
     @Test(arguments: [
         "udp dport 51820 accept", "udp dport { 53, 51820 } accept", "meta l4proto udp th dport 51820 accept",
         "udp dport @open accept", "udp dport 51820-51820 accept",
@@ -544,139 +434,5 @@ struct NeighboursTests {
                 #expect(try found(&plane, [.listen(port: 51820)]).count == count)
             }
         }
-    }
-}
-
-struct LegacyTablesTests {
-    private let folder = TemporaryFolder()
-
-    @Test func namesTablesThatItCannotSeeInto() {
-        func found(_ port: UInt16?) -> [ForeignObject] {
-            LegacyTables(proc: folder.path, interface: "wg0", port: port).read()
-        }
-        // A kernel without them has no such files, and one where nobody used them has nothing in them.
-        #expect(found(nil) == [])
-        system("mkdir -p '\(folder.path)/thread-self/net'")
-        folder.write("", to: "thread-self/net/ip_tables_names")
-        folder.write("", to: "thread-self/net/ip6_tables_names")
-        #expect(found(nil) == [])
-        folder.write("nat\nfilter\n", to: "thread-self/net/ip_tables_names")
-        #expect(
-            found(51_820).map(\.description) == [
-                "iptables has the tables filter, nat (IPv4): weft cannot see into these"
-            ])
-        #expect(found(51_820).first?.relation == .leftAlone)
-        #expect(found(51_820).first?.remedy.contains("`iptables-legacy-save`") == true)
-        #expect(found(51_820).first?.remedy.contains("UDP port 51820, or wg0") == true)
-        folder.write("raw\n", to: "thread-self/net/ip6_tables_names")
-        #expect(
-            found(nil).last?.description == "ip6tables has the table raw (IPv6): weft cannot see into these")
-        #expect(found(nil).last?.remedy.contains("accepts wg0.") == true)
-    }
-}
-
-@Suite(.enabled(if: TestNamespace.obstacle == nil, TestNamespace.obstacle))
-struct OtherTunnelsTests {
-    @Test func areThoseOfWeftAndOfOthersWithWhatIsRoutedIntoThem() throws {
-        let folder = TemporaryFolder()
-        system("mkdir -p '\(folder.path)/wireguard'; touch '\(folder.path)/wireguard/wg3.sock'")
-        try TestNamespace.run { () throws in
-            let features = try HostFeatures()
-            #expect(try features.otherTunnels(than: "wg0", run: folder.path) == [])
-            // Without WireGuard in the kernel, devices of programs: weft's by its alias, others' by their sockets.
-            for name in ["wg0", "wg1", "wg2", "wg3"] {
-                #expect(shell("ip tuntap add dev \(name) mode tun && ip link set \(name) up"))
-            }
-            shell("ip link set wg0 alias weft:corp; ip link set wg1 alias weft:lab; ip link add d0 type bridge")
-            shell(
-                "ip address add 10.90.0.1/16 dev wg1; ip route add 10.90.4.0/24 dev wg1; ip route add 10.7.0.0/16 dev wg1"
-            )
-            shell(
-                "ip -6 route add fd90::/48 dev wg1; ip route add default dev wg3 table 77; ip route add unreachable 10.90.0.0/15 metric \(MeshIdentity(mesh: "lab", interface: "wg1").unreachableMetric) proto 119; ip route add 10.8.0.0/16 dev wg2"
-            )
-            #expect(
-                try features.otherTunnels(than: "wg0", run: folder.path) == [
-                    .init(
-                        interface: "wg1", mesh: "lab",
-                        networks: [prefix("10.7.0.0/16"), prefix("10.90.0.0/15"), prefix("fd90::/48")]),
-                    .init(interface: "wg3", networks: [prefix("0.0.0.0/0")]),
-                ])
-        }
-    }
-}
-
-struct NetworkManagersTests {
-    private let folder = TemporaryFolder()
-
-    init() {
-        for name in [
-            "proc/1/ns", "proc/2/ns", "proc/thread-self/ns", "run/systemd/netif", "run/NetworkManager/conf.d",
-            "etc/systemd/networkd.conf.d", "etc/NetworkManager/conf.d", "usr/lib/systemd/networkd.conf.d",
-            "usr/lib/NetworkManager/conf.d",
-        ] {
-            system("mkdir -p '\(folder.path)/\(name)'")
-        }
-        symlink("net:[7]", "\(folder.path)/proc/thread-self/ns/net")
-    }
-
-    private func start(_ name: String, namespace: String = "net:[7]") {
-        folder.write(name + "\n", to: "proc/1/comm")
-        unlink("\(folder.path)/proc/1/ns/net")
-        symlink(namespace, "\(folder.path)/proc/1/ns/net")
-    }
-
-    private func found(routes: Bool = true, rules: Bool = true) -> [ForeignObject] {
-        NetworkManagers(proc: "\(folder.path)/proc", root: folder.path, interface: "wg0")
-            .read(routes: routes, rules: rules)
-    }
-
-    @Test func namesNetworkdUntilItIsToldToLetBe() {
-        #expect(found() == [])
-        start("systemd-network", namespace: "net:[8]")
-        #expect(found() == [])
-        start("systemd-network")
-        #expect(found().map(\.kind) == ["manager"])
-        #expect(found().first?.relation == .hinders)
-        #expect(found().first?.description.contains("removes routes and policy rules") == true)
-        #expect(found().first?.remedy.contains("/etc/systemd/networkd.conf.d/weft.conf") == true)
-        #expect(found(routes: true, rules: false).first?.remedy.contains("RoutingPolicy") == false)
-        #expect(found(routes: false, rules: false) == [])
-        folder.write("[Network]\nManageForeignRoutes = no\n", to: "etc/systemd/networkd.conf")
-        #expect(found().first?.description.contains("removes policy rules that") == true)
-        folder.write(
-            "# ours\n[Network]\nManageForeignRoutingPolicyRules=false\n", to: "etc/systemd/networkd.conf.d/weft.conf")
-        #expect(found() == [])
-        // A drop-in that counts later has the last word.
-        folder.write("[Network]\nManageForeignRoutes=yes\n", to: "usr/lib/systemd/networkd.conf.d/zz.conf")
-        #expect(found().first?.description.contains("removes routes that") == true)
-        folder.write("", to: "etc/systemd/networkd.conf.d/zz.conf")
-        #expect(found() == [])
-    }
-
-    /// What the remedy says is a command, and doing it is enough.
-    @Test(arguments: ["systemd-network", "NetworkManager"])
-    func theRemedyIsEnough(_ name: String) throws {
-        start(name)
-        let remedy = try #require(found().first?.remedy)
-        let command = remedy.split(separator: "`")[1].split(separator: ";").dropLast().joined(separator: ";")
-        #expect(system(command.replacing("/etc", with: "\(folder.path)/etc")) == 0)
-        #expect(found() == [])
-    }
-
-    @Test(arguments: [
-        ("[keyfile]\nunmanaged-devices=interface-name:wg0", true),
-        ("[keyfile]\nunmanaged-devices=mac:00:11:22:33:44:55;interface-name:wg*", true),
-        ("[keyfile]\nunmanaged-devices=type:wireguard", true), ("[keyfile]\nunmanaged-devices=*", true),
-        ("[keyfile]\nunmanaged-devices=*,except:interface-name:wg0", false),
-        ("[keyfile]\nunmanaged-devices=interface-name:wg1", false),
-        ("[main]\nunmanaged-devices=interface-name:wg0", false),
-        ("[device-x]\nmatch-device=interface-name:wg*\nmanaged=0", true),
-        ("[device-x]\nmatch-device=interface-name:wg*\nmanaged=1", false),
-    ])
-    func knowsWhatNetworkManagerWasTold(_ text: String, _ isSilent: Bool) {
-        start("NetworkManager")
-        #expect(found().count == 1)
-        folder.write(text + "\n", to: "usr/lib/NetworkManager/conf.d/10-x.conf")
-        #expect(found().isEmpty == isSilent)
     }
 }
