@@ -44,6 +44,11 @@ struct Examination {
     }
 
     private var convergence: Finding {
+        if plan.isStuck {
+            return Finding(
+                "plan", .error, "the host is not as the topology wants it, and nothing can be done about that",
+                remedy: "see what is in the way")
+        }
         if plan.isEmpty { return Finding("plan", .ok, "the host is as the topology wants it") }
         let count = plan.operations.count
         return Finding(

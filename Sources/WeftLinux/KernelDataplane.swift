@@ -126,7 +126,15 @@ package struct KernelDataplane: Dataplane {
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
-        observation.state.sysctls = try sysctls.read(interests.sysctls + claimed.sorted())
+        let paths = interests.sysctls + claimed.sorted()
+        observation.state.sysctls = try sysctls.read(paths)
+        observation.fixedSysctls = try sysctls.fixed(paths, of: mesh.interface)
+        if !observation.fixedSysctls.isEmpty, observation.state.link?.isUp != true,
+            observation.deviceKind.map({ $0 == .kernel }) ?? hasKernelWireGuard()
+        {
+            // The kernel's WireGuard writes these itself when its link comes up.
+            observation.fixedSysctls.removeAll { $0.path.hasSuffix("/send_redirects") }
+        }
         return observation
     }
 
@@ -337,6 +345,15 @@ package struct KernelDataplane: Dataplane {
     }
 
     private mutating func kernelControl(_ link: LiveLink) throws(DataplaneError) -> KernelWireGuard {
+        let (channel, number) = try kernelFamily()
+        return KernelWireGuard(
+            channel: channel, family: number, interface: link.index, name: link.name, secrets: parts.secrets)
+    }
+
+    private mutating func hasKernelWireGuard() -> Bool { (try? kernelFamily()) != nil }
+
+    /// Asking loads the module.
+    private mutating func kernelFamily() throws(DataplaneError) -> (channel: Channel, number: UInt16) {
         let channel: Channel
         if let generic {
             channel = generic
@@ -351,8 +368,7 @@ package struct KernelDataplane: Dataplane {
             number = try KernelWireGuard.family(channel)
             family = number
         }
-        return KernelWireGuard(
-            channel: channel, family: number, interface: link.index, name: link.name, secrets: parts.secrets)
+        return (channel, number)
     }
 
     // MARK: Links

@@ -18,6 +18,25 @@ struct Sysctls {
         return result
     }
 
+    /// Those of the settings that nobody can write, each with its value: in containers /proc/sys is mounted read-only, or a
+    /// part of it is. The mount is asked, and not what this process may do, which other rights would mend.
+    ///
+    /// - Parameter interface: where it is not there, its settings are those that interfaces are made with.
+    func fixed(_ paths: [String], of interface: String) throws(DataplaneError) -> [Sysctl] {
+        var result: [Sysctl] = []
+        for path in paths {
+            var status = statvfs()
+            var place = path
+            if unsafe statvfs("\(folder)/\(place)", &status) != 0 {
+                place = path.replacing("/conf/\(interface)/", with: "/conf/default/")
+                guard unsafe statvfs("\(folder)/\(place)", &status) == 0 else { continue }
+            }
+            guard status.f_flag & UInt(ST_RDONLY) != 0, let value = try read(place) else { continue }
+            result.append(Sysctl(path, value))
+        }
+        return result
+    }
+
     private func read(_ path: String) throws(DataplaneError) -> String? {
         do throws(Errno) {
             var bytes = try SmallFile.read("\(folder)/\(path)")

@@ -126,6 +126,9 @@ public struct Sysctl: ConfiguredObject, Hashable {
     public var key: String { path }
     public func isSatisfied(by live: Sysctl) -> Bool { value == live.value }
 
+    /// A path as sysctl(8) and container engines have it: dots for slashes, and slashes for the dots of interface names.
+    public static func dotted(_ path: String) -> String { String(path.map { $0 == "/" ? "." : $0 == "." ? "/" : $0 }) }
+
     /// Whether this is a setting of one interface: it comes and goes with it.
     public func isOwn(of interface: String) -> Bool {
         path.hasPrefix("net/ipv4/conf/\(interface)/") || path.hasPrefix("net/ipv6/conf/\(interface)/")

@@ -82,6 +82,9 @@ package struct Observation: Sendable {
     package var foreign: [ForeignObject]
     /// Who has claimed which sysctl.
     package var sysctlMemory: SysctlMemory
+    /// Sysctls that nobody can write here, because /proc/sys is mounted read-only, with the value that they have. One of
+    /// the mesh's own link, where that is not there yet, has the value that the link will begin with.
+    package var fixedSysctls: [Sysctl] = []
     /// When it was read, by the wall clock.
     package var time: UnixTime
 
@@ -115,11 +118,13 @@ package struct ForeignObject: Hashable, Sendable {
         case blocksRoute(Route.Key)
         /// It uses a mark, a table or a priority that the mesh's full tunnel needs for itself: nothing is begun.
         case takesNumber
+        /// A sysctl that has to change cannot be written: nothing is begun.
+        case fixesSysctl
         /// It drops, or will undo, what the mesh needs: all is done, and this is said.
         case hinders
     }
 
-    /// `interface`, `address`, `route`, `rule`, `chain`, `manager`, `legacy`.
+    /// `interface`, `address`, `route`, `rule`, `sysctl`, `chain`, `manager`, `legacy`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

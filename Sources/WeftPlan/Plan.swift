@@ -13,7 +13,9 @@ package struct Plan: Sendable {
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
 
     /// Whether nothing at all can be done until a foreign object is gone.
-    package var isBlocked: Bool { foreign.contains { $0.relation == .blocksLink || $0.relation == .takesNumber } }
+    package var isBlocked: Bool {
+        foreign.contains { [.blocksLink, .takesNumber, .fixesSysctl].contains($0.relation) }
+    }
 
     /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,
     /// not even to take this mesh down. Routes and claims are told apart by the interface's name alone.
@@ -58,19 +60,19 @@ extension Plan {
         foreignRoutes: [ForeignObject] = []
     ) {
         self.mesh = mesh
-        foreign = observed.foreign + foreignRoutes
         operations = []
         endpointsToRemember = [:]
         let wanted = desired?.state ?? HostState()
         takesDown = wanted.link == nil
-        if isHeld || (isBlocked && !takesDown) { return }
-
         let live = observed.state
         let interface = mesh.interface
-        let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let sysctls = SysctlPlan(
             desired: wanted.sysctls, live: live.sysctls, hasLink: live.link != nil, memory: observed.sysctlMemory,
             mesh: mesh)
+        foreign = observed.foreign + foreignRoutes + sysctls.obstacles(among: observed.fixedSysctls)
+        if isHeld || (isBlocked && !takesDown) { return }
+
+        let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)
         let firewall = planFirewall(desired: wanted.firewall, live: live.firewall, table: mesh.firewallTable)
         let resolver = planResolver(desired: wanted.resolver, live: live.resolver)

@@ -19,6 +19,15 @@ package enum SysctlOperation: Hashable, Sendable {
         case .release(let path, _, _): path
         }
     }
+
+    /// What it writes; nil where it writes nothing.
+    package var written: Sysctl? {
+        switch self {
+        case .claim(let sysctl, _), .setOwn(let sysctl, _): sysctl
+        case .hold: nil
+        case .release(let path, _, let restore): restore.map { Sysctl(path, $0) }
+        }
+    }
 }
 
 struct SysctlPlan {
@@ -56,6 +65,29 @@ struct SysctlPlan {
             let ours = original.map { $0.written == value } ?? false
             let restore = isLast && ours && original?.value != value ? original?.value : nil
             release.append(PlannedOperation(.sysctl(.release(path: path, from: value, restore: restore))))
+        }
+    }
+
+    /// What is to be written, and cannot.
+    func obstacles(among fixed: [Sysctl]) -> [ForeignObject] {
+        if fixed.isEmpty { return [] }
+        let values = Dictionary(fixed.map { ($0.path, $0.value) }) { first, _ in first }
+        return (claim + release).compactMap { planned in
+            guard case .sysctl(let operation) = planned.operation, let wanted = operation.written,
+                let value = values[wanted.path], value != wanted.value
+            else { return nil }
+            var parts = wanted.path.split(separator: "/")
+            // A link that is not there cannot be told anything: it will be made with the defaults.
+            if case .setOwn(_, from: nil) = operation, parts.count > 3 { parts[3] = "default" }
+            let assignment = "\(Sysctl.dotted(parts.joined(separator: "/")))=\(wanted.value)"
+            return ForeignObject(
+                kind: "sysctl",
+                description:
+                    "\(Sysctl.dotted(wanted.path)) = \(value) (\(wanted.value) is wanted, and /proc/sys is read-only here)",
+                relation: .fixesSysctl,
+                remedy: "Set it where it can be written: `docker run --sysctl \(assignment)` for a container, "
+                    + "`sysctl -w \(assignment)` on the host where it has the host's network; or mount /proc/sys writable."
+            )
         }
     }
 }

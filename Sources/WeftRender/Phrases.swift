@@ -19,11 +19,6 @@ func endpointText(_ endpoint: SocketAddress?, written: String?) -> String? {
     }
 }
 
-/// A path as sysctl(8) prints it: dots for slashes, and slashes for the dots of interface names.
-func sysctlName(_ path: String) -> String {
-    String(path.map { $0 == "/" ? "." : $0 == "." ? "/" : $0 }).visible
-}
-
 extension Route {
     /// As ip-route(8) would print it, without the device: `10.9.0.0/16 src 10.80.0.1`.
     var phrase: String {
@@ -70,7 +65,7 @@ extension Route.Target {
 extension SysctlOperation {
     /// `net.ipv4.ip_forward 0 → 1`.
     var phrase: String {
-        let name = sysctlName(path)
+        let name = Sysctl.dotted(path).visible
         switch self {
         case .claim(let sysctl, let old): return "\(name) \(old.visible) → \(sysctl.value.visible)"
         case .hold(let sysctl): return "\(name) is \(sysctl.value.visible) already, and is needed from now on"

@@ -133,9 +133,9 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var kind: String
         package var description: String
         package var remedy: String
-        /// `link`, `route` or `rule`: what cannot be made.
+        /// `link`, `route` or `rule`: what cannot be made; `sysctl`: what cannot be written.
         package var blocks: String
-        /// The route that cannot be made; absent where the link cannot.
+        /// The route that cannot be made; absent where it is something else.
         package var route: Object?
     }
 

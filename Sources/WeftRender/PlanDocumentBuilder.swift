@@ -48,6 +48,7 @@ extension PlanDocument.Obstacle {
         remedy = object.remedy
         switch object.relation {
         case .leftAlone, .hinders: return nil
+        case .fixesSysctl: blocks = "sysctl"
         case .takesNumber: blocks = "rule"
         case .blocksLink: blocks = "link"
         case .blocksRoute(let key):

@@ -1,5 +1,7 @@
 // The desired state of one host for people: what `weft show` prints. Complete, so nothing is folded away.
 
+import WeftModel
+
 /// A state document as text.
 package struct StateText {
     package var document: StateDocument
@@ -47,7 +49,9 @@ package struct StateText {
         firewall(&page)
         if !document.sysctls.isEmpty {
             page.section("sysctls of the host")
-            for sysctl in document.sysctls { line("\(sysctlName(sysctl.path)) = \(sysctl.value.visible)", &page) }
+            for sysctl in document.sysctls {
+                line("\(Sysctl.dotted(sysctl.path).visible) = \(sysctl.value.visible)", &page)
+            }
             if document.decidedOnHost.contains("sysctls") {
                 line(
                     "net.ipv6.conf.*.accept_ra = 2, for interfaces that listen to router advertisements \(Self.onHost)",

@@ -405,12 +405,21 @@ flush
 
 # Settings that cannot be written.
 read_only() { enter fra unshare --mount sh -ec 'mount -o bind,ro /proc/sys /proc/sys; exec "$@"' - "$WEFT" "$@" "$topology"; }
-exits 1 "/proc/sys read-only: apply says so" read_only apply --yes
-matches "and what could not be written" "ip_forward.*[Rr]ead-only|[Rr]ead-only.*ip_forward" "$output"
+exits 1 "/proc/sys read-only: a plan says so" read_only plan --detailed-exitcode
+matches "and what cannot be written" "sysctl net.ipv4.ip_forward = 0 \(1 is wanted, and /proc/sys is read-only here\)" "$output"
+matches "with what to do" "docker run --sysctl net.ipv4.ip_forward=1" "$output"
+exits 1 "apply is refused" read_only apply --yes
 lacks "in words" "Fatal error" "$output"
+refuses "and nothing is half-applied" enter fra ip link show wg0
+same "no route" "" "$(enter fra ip route show table all proto 119)"
+same "no table" "" "$(enter fra nft list tables | grep weft)"
 succeeds "once it can be written, apply" weft fra apply
 unchanged fra "all is there"
 exits 0 "settings that are right already need no writing" read_only apply --yes
+enter fra sysctl -qw net.ipv4.ip_forward=0
+exits 1 "nor is anything changed where one was changed by hand" read_only apply --yes
+matches "which is named" "sysctl net.ipv4.ip_forward = 0" "$output"
+enter fra sysctl -qw net.ipv4.ip_forward=1
 succeeds "down" weft fra down
 same "forwarding is off again" 0 "$(enter fra cat /proc/sys/net/ipv4/ip_forward)"
 

@@ -149,7 +149,7 @@ struct PathMTUTests {
         }
     }
 
-    /// As in a container: the setting cannot be written, and the answer says what to do.
+    /// As in a container: the setting cannot be written. That is known before it is tried, and the answer says what to do.
     @Test func aReadOnlyProcIsSaidToBeOne() throws {
         try TestNamespace.run { () throws in
             // 0x20000: a mount namespace of this thread's own.
@@ -161,6 +161,15 @@ struct PathMTUTests {
             let observed = try plane.observe(fixture.mesh, Interests(sysctls: [path]))
             let value = try #require(observed.state.sysctls.first?.value)
             let other = value == "1" ? "0" : "1"
+            #expect(observed.fixedSysctls == [Sysctl(path, value)])
+            let own = "net/ipv4/conf/wg0/rp_filter"
+            let byDefault = output("cat /proc/sys/net/ipv4/conf/default/rp_filter").dropLast()
+            let absent = try plane.observe(fixture.mesh, Interests(sysctls: [own, "net/ipv4/no_such_setting"]))
+            #expect(absent.fixedSysctls == [Sysctl(own, String(byDefault))])
+            // A kernel with WireGuard writes these when the link comes up.
+            let redirects = "net/ipv4/conf/all/send_redirects"
+            let left = try plane.observe(fixture.mesh, Interests(sysctls: [redirects])).fixedSysctls.map(\.path)
+            #expect(left == (TestNamespace.hasKernelWireGuard ? [] : [redirects]))
             let outcomes = plane.perform([.sysctl(.claim(Sysctl(path, other), from: value))], for: fixture.mesh)
             let error = try #require(failure(outcomes.first))
             #expect(error.code == .notPermitted)
@@ -168,6 +177,12 @@ struct PathMTUTests {
             #expect(error.message.contains("--sysctl"))
             // What is right already needs no writing.
             #expect(plane.perform([.sysctl(.hold(Sysctl(path, value)))], for: fixture.mesh) == [.done])
+
+            // One part of it may be written, as some containers have it.
+            shell("mount --bind /proc/sys/net/ipv4 /proc/sys/net/ipv4 && mount -o remount,bind,rw /proc/sys/net/ipv4")
+            let paths = [path, "net/ipv6/conf/all/forwarding"]
+            let mixed = try plane.observe(fixture.mesh, Interests(sysctls: paths)).fixedSysctls.map(\.path)
+            #expect(mixed == ["net/ipv6/conf/all/forwarding"])
         }
     }
 }

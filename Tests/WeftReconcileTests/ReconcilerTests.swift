@@ -206,6 +206,55 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         }
     }
 
+    /// A read-only /proc/sys: what cannot be done whole is not begun, and a mesh that is to go does so for the rest.
+    @Test func aSettingThatCannotBeWrittenStopsAll() throws {
+        let forwarding = "net/ipv4/ip_forward"
+        var desired = random(1)
+        desired.state.sysctls = [Sysctl(forwarding, "1"), Sysctl("net/ipv6/conf/all/forwarding", "1")]
+        var host = Host()
+        host.kernel.fixedSysctls = [forwarding]
+        let plan = try host.plan(desired)
+        #expect(plan.isBlocked && plan.isStuck)
+        let obstacle = try #require(plan.obstacles.first)
+        #expect(plan.obstacles.count == 1 && obstacle.kind == "sysctl")
+        #expect(obstacle.description == "net.ipv4.ip_forward = 0 (1 is wanted, and /proc/sys is read-only here)")
+        #expect(obstacle.remedy.contains("--sysctl net.ipv4.ip_forward=1"))
+        #expect(try !host.apply(desired).isConverged)
+        #expect(host.kernel.mutations == 0)
+
+        // Somebody sets it: there is nothing in the way of writing nothing.
+        host.kernel.sysctls[forwarding] = "1"
+        #expect(try host.apply(desired).isConverged)
+
+        // It cannot be given back either, and all else goes.
+        host.kernel.sysctlMemory.originals[forwarding] = .init(value: "0", written: "1")
+        let down = try host.apply(nil)
+        #expect(down.plan.obstacles.map(\.relation) == [.fixesSysctl] && !down.isConverged)
+        #expect(host.kernel.links.isEmpty && host.kernel.sysctls["net/ipv6/conf/all/forwarding"] == "0")
+        host.kernel.fixedSysctls = []
+        #expect(try host.apply(nil).isConverged)
+        #expect(host.kernel.sysctls[forwarding] == "0")
+    }
+
+    /// A link that is not there has no settings to look at; it is made with the defaults, and those can be set.
+    @Test func aSettingOfALinkToComeIsNamedByItsDefault() throws {
+        var observed = Observation(time: UnixTime(seconds: 0))
+        let wanted = Sysctl("net/ipv4/conf/wg0/rp_filter", "2")
+        var desired = random(1)
+        desired.state.sysctls = [wanted]
+        func obstacles() -> [ForeignObject] {
+            Plan(mesh: mesh, desired: desired, observed: observed, memory: MeshMemory()).obstacles
+        }
+        observed.fixedSysctls = [Sysctl(wanted.path, "1")]
+        #expect(obstacles().first?.remedy.contains("--sysctl net.ipv4.conf.default.rp_filter=2") == true)
+        observed.fixedSysctls = [wanted]
+        #expect(obstacles() == [])
+        desired.state.sysctls = [Sysctl("net/ipv6/conf/eth0.5/accept_ra", "2")]
+        observed.state.sysctls = [Sysctl("net/ipv6/conf/eth0.5/accept_ra", "1")]
+        observed.fixedSysctls = observed.state.sysctls
+        #expect(obstacles().first?.remedy.contains("--sysctl net.ipv6.conf.eth0/5.accept_ra=2") == true)
+    }
+
     @Test func aForeignRouteStaysAndIsNamed() throws {
         let desired = random(3)
         let taken = try #require(desired.state.routes.first { $0.target == .interface })

@@ -34,7 +34,10 @@ import WeftStatus
                 [],
                 foreign: [
                     ForeignObject(
-                        kind: "interface", description: "wg0 (wireguard)", relation: .blocksLink, remedy: "remove it")
+                        kind: "interface", description: "wg0 (wireguard)", relation: .blocksLink, remedy: "remove it"),
+                    ForeignObject(
+                        kind: "sysctl", description: "net/ipv4/ip_forward = 0 (1 is wanted)", relation: .fixesSysctl,
+                        remedy: "set it"),
                 ]), labels: PlanLabels())
     }
 

@@ -42,6 +42,8 @@ package struct ModelKernel: Dataplane {
         "net/ipv6/conf/all/forwarding": "0",
     ]
     package var sysctlMemory = SysctlMemory()
+    /// Paths that cannot be written.
+    package var fixedSysctls: Set<String> = []
     /// By interface.
     package var rules: [String: [PolicyRule]] = [:]
     /// By table.
@@ -81,6 +83,7 @@ package struct ModelKernel: Dataplane {
         let claimed = (sysctlMemory.claims[mesh.interface] ?? []).subtracting(paths).sorted()
         observation.state.sysctls = (paths + claimed).compactMap { path in sysctls[path].map { Sysctl(path, $0) } }
         observation.sysctlMemory = sysctlMemory
+        observation.fixedSysctls = observation.state.sysctls.filter { fixedSysctls.contains($0.path) }
         observation.state.routes = routes.filter { isOurs($0, mesh) }.map(\.route)
         observation.state.rules = rules[mesh.interface] ?? []
         observation.state.firewall = firewalls[mesh.firewallTable]
@@ -156,7 +159,7 @@ package struct ModelKernel: Dataplane {
         case .address(let operation): try apply(operation)
         case .peer(let operation): try apply(operation, on: mesh.interface)
         case .route(let operation): try apply(operation, mesh)
-        case .sysctl(let operation): apply(operation, mesh)
+        case .sysctl(let operation): try apply(operation, mesh)
         case .rule(let operation): apply(operation, mesh)
         case .firewall(let operation): try apply(operation)
         case .resolver(let operation): apply(operation, mesh)
@@ -306,7 +309,11 @@ package struct ModelKernel: Dataplane {
         return .done
     }
 
-    private mutating func apply(_ operation: SysctlOperation, _ mesh: MeshIdentity) -> Outcome {
+    private mutating func apply(_ operation: SysctlOperation, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
+        if let written = operation.written, fixedSysctls.contains(written.path), sysctls[written.path] != written.value
+        {
+            throw DataplaneError(.notPermitted, "read-only", errno: 30)
+        }
         switch operation {
         case .claim(let sysctl, let from):
             if sysctlMemory.originals[sysctl.path] == nil {
