@@ -29,9 +29,8 @@ package struct PlanText {
     /// The whole text, each line with its end.
     package var text: String {
         var page = Page(options)
-        let interface = plan.mesh.interface.visible
         if plan.isEmpty, plan.foreign.isEmpty, warnings.isEmpty {
-            page.plain("No changes. \(interface) is as the topology wants it.")
+            page.plain(conclusion)
             return page.text
         }
         page.plain(heading, .heading)

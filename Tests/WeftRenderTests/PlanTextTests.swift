@@ -105,6 +105,8 @@ import WeftPlan
             statistics: live.peers.map { _ in PeerStatistics() }, time: Samples.now)
         let plan = Samples.plan(nil, from: observation)
         try expectGolden(PlanText(plan, labels: PlanLabels(nil)).text, "plan-down.txt")
+        let nothing = Samples.plan(nil, from: Observation(time: Samples.now))
+        #expect(PlanText(nothing, labels: PlanLabels(nil)).text == "Nothing to remove: wg0 is not there.\n")
     }
 
     @Test func oneMoreNode() throws {
