@@ -35,24 +35,12 @@ extension Compiler {
     /// - Parameter nodes: of each peer.
     mutating func refuseLoops(_ peers: [Peer], _ nodes: [Int]) {
         if node.table == .off { return }
-        var owners: [IPPrefix: (hop: Int, node: Int)] = [:]
-        var lengths: Set<Int> = []
-        for (target, hop) in hops.enumerated() where hop >= 0 {
-            for prefix in topology.nodes[target].allowedIPs {
-                owners[prefix.value] = (Int(hop), target)
-                lengths.insert(Int(prefix.value.length))
-            }
-        }
-        if owners.isEmpty { return }
-        func way(to address: IPAddress) -> (prefix: IPPrefix, hop: Int, node: Int)? {
-            for length in lengths.sorted(by: >) where length <= address.family.bitWidth {
-                let prefix = IPPrefix(address, length: length)
-                if let owner = owners[prefix] { return (prefix, owner.hop, owner.node) }
-            }
-            return nil
-        }
+        let sites = SiteLookup(topology, isActive: graph.isActive)
         for (peer, index) in zip(peers, nodes) {
-            guard let endpoint = peer.endpoint, let way = way(to: endpoint.address), way.hop == index else { continue }
+            guard let endpoint = peer.endpoint,
+                let way = sites.holders(of: endpoint.address).first(where: { hops[$0.node] >= 0 }),
+                hops[way.node] == Int32(index)
+            else { continue }
             let (name, behind) = (topology.nodes[index].name, topology.nodes[way.node].name)
             refusals.append(
                 Diagnostic(
@@ -206,7 +194,8 @@ extension Compiler {
         }
         for server in dns.servers {
             let address = server.value
-            if tunnel?.families.contains(address.family) == true { continue }
+            // What is asked of the host itself needs no way into the mesh.
+            if address.isLoopback || tunnel?.families.contains(address.family) == true { continue }
             if prefixes.contains(where: { $0.contains(address) })
                 || node.addresses.contains(where: { $0.value == address })
             {

@@ -89,7 +89,17 @@ struct MeshGraph {
     /// hub weighs 2 to the power of its place in the order of names, and the lighter path wins. With one hub between,
     /// that is the first by name. Weights that add up make every part of a chosen path itself the chosen path, and a
     /// path and its reverse weigh the same.
-    func firstHops(from source: Int) -> [Int32] {
+    func firstHops(from source: Int) -> [Int32] { hops(from: source) { $0.firstHop } }
+
+    /// The first hop from every node to `target`, -1 where there is no way: ways are the same in both directions.
+    func firstHops(to target: Int) -> [Int32] {
+        var hops = hops(from: target) { $0.hub }
+        for node in hops.indices where hops[node] == Int32(node) { hops[node] = Int32(target) }
+        return hops
+    }
+
+    /// - Parameter hop: which hop of a way over hubs is asked for.
+    private func hops(from source: Int, _ hop: (HubPath) -> Int) -> [Int32] {
         var hops = [Int32](repeating: -1, count: topology.nodes.count)
         guard isActive[source] else { return hops }
         var missing: [Int] = []
@@ -105,12 +115,13 @@ struct MeshGraph {
                 if let chosen = best, !(path < chosen) { continue }
                 best = path
             }
-            if let best { hops[node] = Int32(best.firstHop) }
+            if let best { hops[node] = Int32(hop(best)) }
         }
         return hops
     }
 
     private struct HubPath {
+        /// The last one.
         var hub: Int
         var firstHop: Int
         var length: Int

@@ -88,7 +88,7 @@ extension Reader {
             case .servers:
                 hasServers = hasServers || tree.kind(value) != .sequence || tree.count(value) > 0
                 for item in list(value, "`servers`") {
-                    if let address = address(item, "a name server") { result.servers.append(address) }
+                    if let address = nameServer(item) { result.servers.append(address) }
                 }
             case .domains:
                 for item in list(value, "`domains`") {
@@ -102,6 +102,25 @@ extension Reader {
                 notes: [Diagnostic.Note("domains are looked up at servers: `servers: [10.80.0.1]`")])
         }
         return result
+    }
+
+    /// An address that can be asked.
+    private mutating func nameServer(_ id: YAMLTree.ID) -> Located<IPAddress>? {
+        guard let server = address(id, "a name server") else { return nil }
+        let address = server.value
+        if address.isUnspecified || address.isMulticast || address == IPAddress(v4: .max) {
+            problems.error(
+                "topology.name-server", "\(address) cannot be asked: a name server has an address of its own",
+                at: server.place)
+            return nil
+        }
+        if address.isLoopback {
+            problems.note(
+                "topology.name-server",
+                "\(address) is the host itself: a server that listens there is asked, and not one behind the mesh",
+                at: server.place)
+        }
+        return server
     }
 
     /// A search domain, or with `~` before it a domain that is only routed to these servers.

@@ -24,6 +24,7 @@ extension Reader {
         // What follows reads the mesh as a graph: of one that is broken it would say what is not so.
         if isWhole, !validator.problems.hasErrors {
             validator.checkPaths()
+            validator.checkLoops()
             validator.checkExits()
             validator.checkIdleMasquerading()
             validator.checkAccess()

@@ -57,7 +57,8 @@ extension Validator {
         }
         guard let prefix = nodes[index].allowedIPs.first(where: { $0.value.contains(address) }) else { return }
         // What covers everything is an error of its own.
-        guard prefix.value.length > 1 else { return }
+        let family = nodes[index].allowedIPs.map(\.value).filter { $0.family == address.family }
+        if coversAll(family) { return }
         problems.error(
             "topology.endpoint-inside",
             "the endpoint \(address) of \"\(nodes[index].name)\" lies inside its own \(prefix.value): packets to it would go into the tunnel that they are to carry",

@@ -13,7 +13,7 @@ private let now = UnixTime(seconds: 1_800_000_000)
 /// A mesh of an exit, a client and a hub's spokes; lines are added to the exit, to the client, and at the end.
 private func topology(
     exit: String = "masquerade: true", client: String = "useExit: fra", more: String = "",
-    ranges: String = "10.80.0.0/16",
+    endpoint: String = "192.0.2.1", ranges: String = "10.80.0.0/16",
     addresses: (exit: String, client: String) = ("10.80.0.1", "10.80.1.7")
 ) throws -> Topology {
     let text = """
@@ -22,7 +22,7 @@ private func topology(
           fra:
             publicKey: cJ3bS22/vO2/CTfx+EGVKEjRBfuO+OO7vaaK0PLCmGw=
             addresses: [\(addresses.exit)]
-            endpoint: 192.0.2.1
+            endpoint: \(endpoint)
             exit: true
             \(exit)
           ana:
@@ -456,8 +456,11 @@ private func packet(
         #expect(firewall.receive(&elsewhere) == .accepted)
     }
 
-    /// A network behind the exit that holds the exit's own endpoint: packets to the exit would go round in the tunnel.
+    /// A network behind the exit that holds the address of the exit's own endpoint: packets to the exit would go round in
+    /// the tunnel. Of one that is written as an address, `weft check` tells.
     @Test func anEndpointInsideItsOwnTunnelIsRefused() throws {
+        var facts = HostFacts()
+        facts.resolvedNames = ["fra.example.net": [try ip("192.0.2.1")]]
         func refusals(_ network: String, _ endpoint: String = "") throws -> [String] {
             let lan = """
                   lan:
@@ -466,8 +469,9 @@ private func packet(
                     allowedIPs: [\(network)]
                     \(endpoint)
                 """
-            return try topology(exit: "masquerade: true\n    hub: true", client: "useExit: fra\n\(lan)")
-                .compilation(of: "ana").refusals.map(\.message)
+            return try topology(
+                exit: "masquerade: true\n    hub: true", client: "useExit: fra\n\(lan)", endpoint: "fra.example.net"
+            ).compilation(of: "ana", facts).refusals.map(\.message)
         }
         let message =
             "the endpoint of fra, 192.0.2.1:51820, lies in 192.0.2.0/24 behind lan, which this host reaches through fra: "
