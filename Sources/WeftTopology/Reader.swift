@@ -156,6 +156,8 @@ struct Draft {
         var map: YAMLTree.ID
     }
 
+    /// Whether a range of the mesh could not be read: an address outside of the others is no finding then.
+    var lacksRange = false
     /// What every node begins as.
     var defaults: Node?
     var defaultsSource: Source?

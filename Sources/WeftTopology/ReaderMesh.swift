@@ -29,7 +29,11 @@ extension Reader {
             case .addresses:
                 hasAddresses = true
                 for item in list(value, "`addresses`") {
-                    if let prefix = prefix(item, "a mesh range", goesOn: true) { addresses.append(prefix) }
+                    if let prefix = prefix(item, "a mesh range", goesOn: true) {
+                        addresses.append(prefix)
+                    } else {
+                        draft.lacksRange = true
+                    }
                 }
                 if tree.kind(value) == .sequence, tree.count(value) == 0 { hasAddresses = false }
             case .connect: connect = meshConnect(value) ?? connect

@@ -50,8 +50,8 @@ extension Validator {
             return
         }
         guard let range else {
-            // Without a range there is an error already.
-            guard !topology.mesh.addresses.isEmpty else { return }
+            // Without a range, or with one that could not be read, there is an error already.
+            guard !topology.mesh.addresses.isEmpty, !draft.lacksRange else { return }
             let ranges = topology.mesh.addresses.prefix(4).map(\.value.description).joined(separator: ", ")
             problems.error(
                 "topology.address-outside",
