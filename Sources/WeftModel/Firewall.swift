@@ -253,9 +253,10 @@ package struct FirewallCounter: ConfiguredObject, Hashable {
     package func isSatisfied(by live: FirewallCounter) -> Bool { self == live }
 }
 
-/// What a named counter has counted.
-package struct FirewallCount: Hashable, Sendable {
+/// What a named counter has counted. `weft status` prints it under these names.
+package struct FirewallCount: Codable, Hashable, Sendable {
     package var name: String
+    /// What it counts; may be empty.
     package var comment: String
     package var packets: UInt64
     package var bytes: UInt64

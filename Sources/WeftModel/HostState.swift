@@ -52,6 +52,9 @@ package struct DesiredState: Sendable {
     package var peerNames: [PublicKey: String]
     /// The endpoint as written, for peers whose endpoint is a host name: `fra.example.net:51820`.
     package var endpointNames: [PublicKey: String]
+    /// The named counters of the firewall, in the order of what they count: access rules as the topology has them, and what
+    /// is refused. The kernel knows them by name only.
+    package var counterNames: [String] = []
     /// What this host does with others' packets: what another program's firewall may stand in the way of.
     package var flows: Set<Flow> = []
 

@@ -1,5 +1,6 @@
 // The status of a mesh for people: a line about the interface, and a table of its peers.
 
+import WeftModel
 package import WeftStatus
 
 /// A status document as text.

@@ -43,8 +43,12 @@ extension StatusDocument {
         rules = live.rules.map { Rule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words) }
         firewall = live.firewall.map { Firewall(table: mesh.firewallTable, chains: $0.chains.map(\.name)) }
         resolver = live.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
-        counters = counts.map { Counter(name: $0.name, comment: $0.comment, packets: $0.packets, bytes: $0.bytes) }
-        counters.sort { $0.name < $1.name }
+        let places = Dictionary((desired?.counterNames ?? []).enumerated().map { ($1, $0) }) { first, _ in first }
+        counters = counts.sorted { left, right in
+            (places[left.name] ?? .max, left.comment, left.name) < (
+                places[right.name] ?? .max, right.comment, right.name
+            )
+        }
         self.foreign = foreign
         summary = Summary()
 

@@ -1,5 +1,7 @@
 // The status of one mesh on one host, as a document: what crosses the socket, and what `weft status` prints as JSON.
 
+package import WeftModel
+
 /// What is live, for one mesh. Field by field in StatusFormat.md. Absent fields are unknown or not set.
 package struct StatusDocument: Codable, Hashable, Sendable {
     /// Always `weft.status`.
@@ -36,8 +38,9 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var peers: [Peer]
     /// Peers that the topology has and the interface has not.
     package var missing: [MissingPeer]
-    /// What the mesh's named counters have counted: each access rule's, and what was refused. By name.
-    package var counters: [Counter]
+    /// What the mesh's named counters have counted: each access rule's, in the order of the topology's rules, and what was
+    /// refused. Those that the topology has not follow, by comment.
+    package var counters: [FirewallCount]
     /// What is on the interface, or in its place, and is not Weft's.
     package var foreign: [ForeignObject]
     package var summary: Summary
@@ -124,22 +127,6 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package struct Resolver: Codable, Hashable, Sendable {
         package var servers: [String]
         package var domains: [String]
-    }
-
-    /// What a named counter of the mesh's firewall has counted.
-    package struct Counter: Codable, Hashable, Sendable {
-        package var name: String
-        /// What it counts; may be empty.
-        package var comment: String
-        package var packets: UInt64
-        package var bytes: UInt64
-
-        package init(name: String, comment: String, packets: UInt64, bytes: UInt64) {
-            self.name = name
-            self.comment = comment
-            self.packets = packets
-            self.bytes = bytes
-        }
     }
 
     /// Something of another owner.

@@ -48,6 +48,8 @@ struct Compiler {
     let tunnel: FullTunnel?
     var diagnostics: [Diagnostic] = []
     var refusals: [Diagnostic] = []
+    /// See `DesiredState.counterNames`.
+    var counterNames: [String] = []
 
     var interface: String { identity.interface }
 
@@ -138,6 +140,7 @@ struct Compiler {
                 ResolverSetting(
                     interface: interface, servers: dns.servers.map(\.value), domains: dns.domains.map(\.value))
             })
+        desired.counterNames = counterNames
         leaveOutWhatTheMTUForbids(&desired.state)
         desired.flows = [.deliver]
         if let listenPort { desired.flows.insert(.listen(port: listenPort)) }

@@ -7,6 +7,7 @@ import WeftModel
 struct AccessPolicy {
     var chain: FirewallChain
     var sets: [FirewallSet]
+    /// In the order of the rules.
     var counters: [FirewallCounter]
     /// Sets of the addresses of hosts that enforce nothing themselves, by family: whoever sends to them asks the policy.
     var unmanaged: [IPAddress.Family: String]
@@ -102,7 +103,7 @@ struct AccessCompiler {
         counters.append(FirewallCounter(AccessPolicy.refusedCounter, comment: "refused by access rules"))
         // Two rules of the same words have one counter.
         var seen: Set<String> = []
-        counters = counters.filter { seen.insert($0.name).inserted }.sorted { $0.name < $1.name }
+        counters = counters.filter { seen.insert($0.name).inserted }
         return AccessPolicy(
             chain: FirewallChain(AccessPolicy.chainName, rules: chainRules), sets: sets, counters: counters,
             unmanaged: unmanaged)

@@ -4,7 +4,7 @@ import WeftModel
 
 extension Compiler {
     /// Nil where the host needs no table: it only sends and receives for itself, and nothing is refused.
-    func firewall(listenPort: UInt16?) -> Firewall? {
+    mutating func firewall(listenPort: UInt16?) -> Firewall? {
         let access = AccessCompiler(
             topology: topology, host: index, isActive: graph.isActive, forwards: !forwarded.isEmpty
         ).compile()
@@ -23,6 +23,7 @@ extension Compiler {
         }
         if !forwarded.isEmpty { clampSegments(&draft) }
         if let access {
+            counterNames = access.counters.map(\.name)
             enforce(access, &draft)
         } else if !forwarded.isEmpty {
             draft.add(

@@ -156,6 +156,8 @@ same "each has the live counter's packets" \
     "$(enter gate nft -j list counters table inet weft-wg0 | jq -c '[.nftables[].counter | select(.) | [.name, .packets, .bytes]] | sort')" \
     "$(jq -c '[.counters[] | [.name, .packets, .bytes]] | sort' <<<"$status")"
 contains "as text too" "ops → gate: tcp/80, udp/5000-5001" "$(weft gate status)"
+same "in the order in which they are written" "$(jq -r '.counters[].comment' <<<"$status" | grep -o 'ops → gate\|ana → 192\|ana → bob\|refused')" \
+    "$(printf '%s\n' 'ops → gate' 'ana → 192' 'ana → bob' refused)"
 same "who passes nothing on has only what concerns it" "ana → bob: tcp/80, udp/5000, icmp,bob → fra" \
     "$(weft bob status --format json | jq -r '[.counters[] | select(.name != "access-refused") | .comment] | sort | join(",")')"
 

@@ -83,6 +83,22 @@ import WeftStatus
         #expect(document.missing.count == 1)
     }
 
+    @Test func countersStandInTheOrderOfTheRules() {
+        let counts = [("a", "ops → fra"), ("b", "all → fra"), ("c", "gone → fra"), ("d", "also gone")].map {
+            FirewallCount(name: $0.0, comment: $0.1, packets: 0, bytes: 0)
+        }
+        func names(_ desired: DesiredState?) -> [String] {
+            StatusDocument(
+                mesh: Self.mesh, live: HostState(), deviceKind: nil, statistics: [], counts: counts, desired: desired,
+                now: Self.now
+            ).counters.map(\.name)
+        }
+        var desired = DesiredState(mesh: "corp", interface: "wg0", node: "fra", state: HostState())
+        desired.counterNames = ["b", "not yet there", "a"]
+        #expect(names(desired) == ["b", "a", "d", "c"])
+        #expect(names(nil) == ["b", "d", "c", "a"])
+    }
+
     @Test func secretsAreWords() {
         let tag = SecretTag(0x1234_5678_9ABC_DEF0, 0x0FED_CBA9_8765_4321)
         let peers = [

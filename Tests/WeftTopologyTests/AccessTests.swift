@@ -257,6 +257,24 @@ extension FirewallSet.Element {
         #expect(policy.counters.map(\.comment).contains("few → n0: tcp/22"))
     }
 
+    /// Their names are hashes: people know the rules by the order in which they wrote them.
+    @Test func countersKeepTheOrderOfTheRules() throws {
+        let rules = (0..<8).map { number in
+            AccessRule(
+                place: nowhere, from: [Located(.named("n1"), at: nowhere)], to: [Located(.named("n0"), at: nowhere)],
+                ports: [Located(.tcp(UInt16(80 + number)...UInt16(80 + number)), at: nowhere)])
+        }
+        let desired = try Bed.topology(rules.reversed()).compile(
+            for: 0, facts: HostFacts(), at: UnixTime(seconds: 0)
+        ).desired
+        let comments = Dictionary(
+            uniqueKeysWithValues: (desired.state.firewall?.counters ?? []).map { ($0.name, $0.comment) })
+        #expect(
+            desired.counterNames.map { comments[$0] ?? "" } == rules.reversed().map(\.text) + [
+                "refused by access rules"
+            ])
+    }
+
     /// A thousand rules among a thousand nodes: as many elements as rules have ends, and no more.
     @Test func manyRulesStaySets() throws {
         var nodes: [Node] = []
