@@ -2,7 +2,7 @@
 
 package import WeftPlan
 
-/// `weft apply --format json` and `weft down --format json`.
+/// `weft apply --format json` and `weft down --format json`. Field by field in ApplyFormat.md, and in apply.schema.json.
 package struct ApplyDocument: Codable, Hashable, Sendable {
     /// What came of one operation.
     package struct Outcome: Codable, Hashable, Sendable {

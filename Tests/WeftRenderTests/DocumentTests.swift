@@ -48,6 +48,20 @@ import WeftStatus
             labels: PlanLabels(Samples.desired))
     }
 
+    /// One with every kind of outcome.
+    static var applied: ApplyDocument {
+        let addresses = ["10.80.0.1", "10.80.0.2", "10.80.0.3"].map { InterfaceAddress(host: Samples.address($0)) }
+        let plan = Samples.plan(
+            [PlannedOperation(.link(.setUp(interface: "wg0")))]
+                + addresses.map { PlannedOperation(.address(.remove($0, interface: "wg0"))) })
+        let left = Samples.plan(Array(plan.operations.suffix(2)))
+        let error = DataplaneError(.noMemory, "Out of memory", errno: 12, operation: "remove address 10.80.0.2/32")
+        return ApplyDocument(
+            plan: PlanDocument(plan, labels: Samples.labels),
+            outcomes: [.done, .already, .failed(error), .skipped("no link")],
+            converged: false, remaining: PlanDocument(left, labels: Samples.labels))
+    }
+
     static var status: StatusDocument {
         StatusDocument(Samples.observation, of: Samples.mesh, desired: Samples.desiredWithCarl)
     }
@@ -56,6 +70,10 @@ import WeftStatus
         try expectGolden(try JSON.text(Self.plan), "plan-everything.json")
         try expectGolden(try JSON.text(Self.freshPlan), "plan-fresh.json")
         try expectGolden(try JSON.text(Self.blockedPlan), "plan-blocked.json")
+    }
+
+    @Test func appliesAreGolden() throws {
+        try expectGolden(try JSON.text(Self.applied), "apply.json")
     }
 
     @Test func statesAreGolden() throws {
@@ -76,6 +94,7 @@ import WeftStatus
         for document in [StateDocument(Samples.desired), Samples.stateWithoutFacts] {
             #expect(try JSON.decode(StateDocument.self, JSON.text(document)) == document)
         }
+        #expect(try JSON.decode(ApplyDocument.self, JSON.text(Self.applied)) == Self.applied)
         #expect(try JSON.decode(StatusDocument.self, JSON.text(Self.status)) == Self.status)
     }
 

@@ -42,6 +42,14 @@ import WeftPlan
         #expect(PlanText(plan, labels: PlanLabels(desired)).text == (try example("ReadingAPlan")))
     }
 
+    @Test func applyFormat() throws {
+        let text = try example("ApplyFormat")
+        var schema = try Schema("WeftRender/WeftRender.docc/apply.schema.json")
+        try schema.check(text)
+        #expect(schema.problems == [])
+        #expect(try JSON.decode(ApplyDocument.self, text).converged)
+    }
+
     @Test func planFormat() throws {
         let text = try example("PlanFormat")
         var schema = try Schema("WeftRender/WeftRender.docc/plan.schema.json")

@@ -41,6 +41,8 @@ indirect enum JSONValue: Decodable, Equatable {
 /// A schema, with what real output has shown of it.
 struct Schema {
     let root: JSONValue
+    /// Where schemas that this one refers to stand, below `Sources`.
+    private let folder: String
     /// Properties that some output had, as paths of the schema.
     private(set) var seen: Set<String> = []
     private(set) var problems: [String] = []
@@ -49,6 +51,7 @@ struct Schema {
     init(_ path: String) throws {
         let sources = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appending(path: "Sources")
+        folder = path.components(separatedBy: "/").dropLast().joined(separator: "/")
         root = try JSONDecoder().decode(JSONValue.self, from: try Data(contentsOf: sources.appending(path: path)))
     }
 
@@ -70,10 +73,16 @@ struct Schema {
         for keyword in (schema.object ?? [:]).keys where !known.contains(keyword) {
             problems.append("\(name): unknown keyword \(keyword)")
         }
-        if let reference = schema["$ref"]?.text {
+        if let reference = schema["$ref"]?.text, reference.hasPrefix("#/$defs/") {
             let key = String(reference.dropFirst("#/$defs/".count))
             guard let target = root["$defs"]?[key] else { return problems.append("\(name): no \(reference)") }
             check(value, target, at: path, of: reference, strict: strict)
+        } else if let reference = schema["$ref"]?.text {
+            guard var other = try? Schema("\(folder)/\(reference)") else {
+                return problems.append("\(name): no \(reference)")
+            }
+            other.check(value, other.root, at: path, of: "#", strict: strict)
+            problems += other.problems
         }
         if let constant = schema["const"], constant != value { problems.append("\(path): is not \(constant)") }
         if let allowed = schema["enum"]?.list, !allowed.contains(value) {

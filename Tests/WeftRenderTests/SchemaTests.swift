@@ -32,6 +32,17 @@ import WeftStatus
             ], against: "WeftRender/WeftRender.docc/plan.schema.json")
     }
 
+    @Test func applies() throws {
+        let unread = ApplyDocument(plan: DocumentTests.blockedPlan, outcomes: [], converged: false, remaining: nil)
+        try hold(
+            [try JSON.text(DocumentTests.applied), try JSON.text(unread)],
+            against: "WeftRender/WeftRender.docc/apply.schema.json")
+        // The plans in it are held to their own schema.
+        var schema = try Schema("WeftRender/WeftRender.docc/apply.schema.json")
+        try schema.check(try JSON.text(DocumentTests.applied).replacing(#""kind" : "link""#, with: #""kind" : "tun""#))
+        #expect(!schema.problems.isEmpty)
+    }
+
     @Test func states() throws {
         let none = DesiredState(mesh: "corp", interface: "wg0", node: "fra", state: HostState())
         try hold(
@@ -108,6 +119,7 @@ import WeftStatus
     /// A page that explains a format names every field of it.
     @Test(arguments: [
         ("WeftRender/WeftRender.docc/", "plan", "PlanFormat"),
+        ("WeftRender/WeftRender.docc/", "apply", "ApplyFormat"),
         ("WeftRender/WeftRender.docc/", "doctor", "DoctorFormat"),
         ("WeftRender/WeftRender.docc/", "state", "StateFormat"),
         ("WeftRender/WeftRender.docc/", "check", "CheckFormat"),
