@@ -28,6 +28,8 @@ struct Job {
         try requireNetworkRights(for: "change \(mesh.interface)")
         let lock = try machine.lock(mesh)
         try withExtendedLifetime(lock) { try runLocked(machine, secrets) }
+        // A mesh that is gone has nothing left to lock.
+        if desired == nil { lock.remove() }
     }
 
     private func runLocked(

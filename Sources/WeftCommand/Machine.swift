@@ -147,6 +147,7 @@ struct Machine {
         var programs = UserspacePrograms(state, environment: [:])
         try programs.clear(interface: mesh.interface)
         try state.forget(mesh.interface)
+        try StateSysctls(state).removeIfEmpty()
     }
 
     func lock(_ mesh: MeshIdentity) throws -> FileLock {

@@ -5,9 +5,12 @@ internal import Netlink
 internal import WeftPlan
 
 /// An exclusive flock(2) on a file of its own, for as long as the value lives; the kernel ends it with the process.
-/// The file stays: removing it would let two processes lock two files of one name.
+///
+/// The file stays, unless whoever holds the lock removes it. That is safe because a lock counts only while its file is the
+/// one that has the name: who waited for one that was removed finds another file there, or none, and begins again.
 package struct FileLock: ~Copyable {
     private let descriptor: FileDescriptor
+    private let path: String
 
     /// Waits up to `timeout`.
     ///
@@ -18,29 +21,17 @@ package struct FileLock: ~Copyable {
         _ path: String, timeout: Duration, saying subject: String? = nil,
         onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
-        let descriptor = try open(path)
-        try wait(for: descriptor, path, timeout, subject, onWait)
-        // Who holds it is for people only, so that what goes wrong here is no failure.
-        _ = ftruncate(descriptor.rawValue, 0)
-        try? descriptor.writeAll(Array("\(getpid())\n".utf8))
-        return FileLock(descriptor: descriptor)
-    }
-
-    private static func open(_ path: String) throws(DataplaneError) -> FileDescriptor {
-        do throws(Errno) {
-            return try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
-        } catch {
-            throw .file(error, "open", path)
-        }
-    }
-
-    private static func wait(
-        for descriptor: borrowing FileDescriptor, _ path: String, _ timeout: Duration, _ subject: String?,
-        _ onWait: (String) -> Void
-    ) throws(DataplaneError) {
         var isWaiting = false
         let deadline = ContinuousClock.now + timeout
-        while flock(descriptor.rawValue, LOCK_EX | LOCK_NB) != 0 {
+        while true {
+            let descriptor = try open(path)
+            if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 {
+                guard hasName(descriptor, path) else { continue }
+                // Who holds it is for people only, so that what goes wrong here is no failure.
+                _ = ftruncate(descriptor.rawValue, 0)
+                try? descriptor.writeAll(Array("\(getpid())\n".utf8))
+                return FileLock(descriptor: descriptor, path: path)
+            }
             let failure = errno
             guard failure == EWOULDBLOCK || failure == EINTR else { throw .file(Errno(failure), "lock", path) }
             guard ContinuousClock.now < deadline else {
@@ -56,6 +47,27 @@ package struct FileLock: ~Copyable {
             }
             usleep(10_000)
         }
+    }
+
+    /// Removes the file and lets go of the lock. That it cannot be removed is no failure: it is empty but for a number.
+    package consuming func remove() {
+        _ = unsafe unlink(path)
+    }
+
+    private static func open(_ path: String) throws(DataplaneError) -> FileDescriptor {
+        do throws(Errno) {
+            return try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+        } catch {
+            throw .file(error, "open", path)
+        }
+    }
+
+    /// Whether an open file is the one that has this name now.
+    private static func hasName(_ descriptor: borrowing FileDescriptor, _ path: String) -> Bool {
+        var own = stat()
+        var named = stat()
+        guard unsafe fstat(descriptor.rawValue, &own) == 0, unsafe lstat(path, &named) == 0 else { return false }
+        return own.st_dev == named.st_dev && own.st_ino == named.st_ino
     }
 
     private static func holder(_ path: String) -> String {

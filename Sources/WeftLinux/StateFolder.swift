@@ -21,7 +21,7 @@ package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
 ///                       /sysctls-of-all-interfaces.json  claims, and the values before the first
 ///                  /netns-4711/…                         another network namespace
 ///
-/// Never a secret in it. Losing it loses no safety. What cannot be read counts as empty, is listed in `problems`, and is
+/// A mesh that was taken down has no file left here, nor have the claims once there is none. Never a secret in it. Losing it loses no safety. What cannot be read counts as empty, is listed in `problems`, and is
 /// kept beside the new file (`.corrupt`) when that is written.
 package final class StateFolder {
     package static let defaultPath = "/var/lib/weft"
@@ -95,12 +95,20 @@ package final class StateFolder {
 
     /// Forgets an interface. What is not there is forgotten already.
     package func forget(_ interface: String) throws(DataplaneError) {
-        let path = file(interface)
-        if access(path) == nil { return }
-        try locked(path) { () throws(DataplaneError) in
-            guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .file(Errno(errno), "remove", path) }
-            do throws(Errno) { try syncFolder(of: path) } catch { throw .file(error, "write", self.path) }
-        }
+        try remove(file(interface)) { true }
+    }
+
+    /// Removes a file of the folder and the lock beside it. The folder itself stays: another run may be about to make its
+    /// files there.
+    ///
+    /// - Parameter condition: asked while no other process changes the file.
+    func remove(_ path: String, where condition: () throws(DataplaneError) -> Bool) throws(DataplaneError) {
+        if access(path) == nil, access(path + ".lock") == nil { return }
+        let lock = try FileLock.acquire(path + ".lock", timeout: .seconds(10))
+        guard try condition() else { return }
+        guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .file(Errno(errno), "remove", path) }
+        do throws(Errno) { try syncFolder(of: path) } catch { throw .file(error, "write", self.path) }
+        lock.remove()
     }
 
     private func file(_ interface: String) -> String { "\(path)/\(interface).json" }

@@ -41,6 +41,13 @@ package struct StateSysctls: SysctlLedger {
         }
     }
 
+    /// Removes the file where nothing of this boot is in it. One that cannot be read is kept.
+    package func removeIfEmpty() throws(DataplaneError) {
+        try folder.remove(file) { () throws(DataplaneError) in
+            try memory() == SysctlMemory() && !folder.problems.contains { $0.path == file }
+        }
+    }
+
     private func current(_ record: SysctlRecord) -> SysctlRecord {
         var record = record.bootID == folder.bootID ? record : .empty
         record.bootID = folder.bootID

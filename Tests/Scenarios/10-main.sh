@@ -60,6 +60,8 @@ for host in fra ams ana home; do
     same "$host: and its routes" "" "$(enter $host ip route show table all proto 119; enter $host ip -6 route show table all proto 119)"
     same "$host: forwarding is as it was" 0 "$(enter $host cat /proc/sys/net/ipv4/ip_forward)"
     succeeds "$host: a second down does nothing" weft $host down
+    # What the machine itself may have there is older.
+    same "$host: and no file is left" "" "$(enter $host find /var/lib/weft -type f -newer "$topology/mesh.yaml")"
 done
 if [ "$BED" = namespaces ]; then
     same "no wireguard-go is left" "" "$(ip netns pids "$(mesh_namespace fra)")"

@@ -190,6 +190,55 @@ import WeftPlan
         _ = try folder().lock("wg0", timeout: .seconds(5))
     }
 
+    @Test func aMeshThatIsGoneLeavesNoFile() throws {
+        let state = folder()
+        var ledger = StateSysctls(state)
+        func names() -> [String] { SmallFile.names(in: "\(temporary.path)/state/host").sorted() }
+        let lock = try state.lock("wg0")
+        try state.store(memory(), of: "wg0")
+        try ledger.record(Sysctl("a", "1"), over: "0", by: "wg0")
+        try ledger.record(Sysctl("a", "1"), over: "0", by: "wg1")
+        try ledger.release("a", by: "wg0")
+        try state.forget("wg0")
+        // What another mesh claims is kept.
+        try ledger.removeIfEmpty()
+        lock.remove()
+        let sysctls = "sysctls-of-all-interfaces.json"
+        #expect(names() == [sysctls, "\(sysctls).lock"])
+        try ledger.release("a", by: "wg1")
+        try ledger.removeIfEmpty()
+        #expect(names() == [])
+        try ledger.removeIfEmpty()
+        try state.forget("wg0")
+
+        temporary.write("damaged", to: "state/host/\(sysctls)")
+        try ledger.removeIfEmpty()
+        #expect(contents(of: "\(temporary.path)/state/host/\(sysctls)") == "damaged")
+    }
+
+    /// Who waits for a lock that is removed must not take it for the one that the next run makes.
+    @Test func aLockThatIsRemovedKeepsOthersOutAllTheSame() async throws {
+        let path = "\(temporary.path)/lock"
+        temporary.write("0", to: "count")
+        let counter = "\(temporary.path)/count"
+        try await withThrowingTaskGroup { group in
+            for worker in 0..<8 {
+                group.addTask {
+                    for round in 0..<25 {
+                        let lock = try FileLock.acquire(path, timeout: .seconds(60))
+                        let count = readKernelText(counter).flatMap { Int($0) } ?? 0
+                        // Time for another one to come in between, if it could.
+                        usleep(200)
+                        try SmallFile.write("\(count + 1)", to: counter)
+                        if (worker + round) % 2 == 0 { lock.remove() }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(contents(of: counter) == "200")
+    }
+
     @Test func foldersOfNamespacesOfOtherBootsAreDropped() throws {
         try folder("netns-1").store(memory(), of: "wg0")
         try folder("host").store(memory(), of: "wg0")
