@@ -1,0 +1,91 @@
+// What is said of one host: what it lacks for its part in the mesh, and what is doubtful.
+
+import Testing
+import WeftDiagnostics
+import WeftModel
+
+@testable import WeftTopology
+
+@Suite struct HostDiagnosticsTests {
+    @Test func anInterfaceThatIsNotThereIsRefused() throws {
+        let mesh = try topology(exit: "masquerade: {interfaces: [ens3, eth0]}")
+        #expect(try mesh.compilation(of: "fra").refusals.isEmpty)
+        var facts = HostFacts()
+        facts.interfaces = ["eth0", "eth1", "lo", "wg0"]
+        let refusals = try mesh.compilation(of: "fra", facts).refusals
+        #expect(refusals.map(\.message) == ["there is no interface ens3 here: nothing would be masqueraded"])
+        #expect(refusals.first?.notes.map(\.message) == ["the interfaces of this host: eth0, eth1"])
+        facts.interfaces?.insert("ens3")
+        #expect(try mesh.compilation(of: "fra", facts).refusals.isEmpty)
+    }
+
+    @Test func aKernelWithoutNfTablesIsRefusedWhereSomethingHangsOnIt() throws {
+        var facts = HostFacts()
+        facts.hasFirewall = false
+        let mesh = try topology(client: "useExit: fra\n    killSwitch: true")
+        #expect(
+            try mesh.compilation(of: "ana", facts).refusals.map(\.message) == [
+                "this kernel has no nf_tables, and `killSwitch` needs it",
+                "this kernel has no nf_tables, and `useExit` needs it",
+            ])
+        let site = try topology(client: "allowedIPs: [192.168.3.0/24]").compilation(of: "ana", facts)
+        #expect(site.refusals.isEmpty && site.desired.state.firewall == nil)
+        #expect(site.diagnostics.map(\.id) == ["host.no-nftables"])
+        let plain = try topology(client: "connect: full").compilation(of: "ana", facts)
+        #expect(plain.refusals.isEmpty && plain.diagnostics.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("198.51.100.9", true), ("192.168.0.9", false), ("10.80.0.1", false), ("127.0.0.1", false),
+    ])
+    func aSessionFromOutsideIsWarned(from: String, isWarned: Bool) throws {
+        var facts = HostFacts()
+        facts.session = try ip(from)
+        facts.connectedNetworks = [.init(prefix: try prefix("192.168.0.0/24"), interface: "eth0")]
+        #expect(
+            try topology().compilation(of: "ana", facts).diagnostics.map(\.id) == (isWarned ? ["host.session"] : []))
+        #expect(try topology().compilation(of: "fra", facts).diagnostics.isEmpty)
+    }
+
+    @Test func otherTunnelsThatAKillSwitchCutsOffAreNamed() throws {
+        var facts = HostFacts()
+        facts.otherTunnels = [
+            .init(interface: "wg1", mesh: "lab", networks: [try prefix("10.90.0.0/16"), try prefix("fd90::/48")]),
+            .init(interface: "wg2", networks: [try prefix("0.0.0.0/0")]), .init(interface: "wg3", networks: []),
+        ]
+        let found = try topology(client: "useExit: fra\n    killSwitch: true").compilation(of: "ana", facts).diagnostics
+        #expect(found.map(\.id) == ["host.kill-switch-cuts-off", "host.kill-switch-cuts-off"])
+        #expect(
+            found.map(\.message) == [
+                "the kill switch of ana refuses what goes out by wg1 (mesh lab): 10.90.0.0/16, fd90::/48",
+                "the kill switch of ana refuses what goes out by wg2: its default route",
+            ])
+        let note = found.first?.notes.first?.message
+        #expect(note?.contains("put 10.90.0.0/16, fd90::/48 into `killSwitch: {allow") == true)
+        #expect(found.last?.notes.map { $0.message.contains("leak") } == [true])
+        // What is allowed is not cut off, and without a kill switch nothing is.
+        let allowed = "useExit: fra\n    killSwitch: {allow: [10.0.0.0/8, \"fd90::/48\"]}"
+        #expect(
+            try topology(client: allowed).compilation(of: "ana", facts).diagnostics.map(\.message) == [
+                "the kill switch of ana refuses what goes out by wg2: its default route"
+            ])
+        #expect(try topology().compilation(of: "ana", facts).diagnostics.isEmpty)
+    }
+
+    @Test func nameServersAreSetAndDoubtful() throws {
+        let mesh = try topology(client: "dns: {servers: [10.80.0.1, 9.9.9.9], domains: [corp.internal]}")
+        var facts = HostFacts()
+        facts.resolvers = []
+        let compilation = try mesh.compilation(of: "ana", facts)
+        #expect(
+            compilation.desired.state.resolver
+                == ResolverSetting(
+                    interface: "wg0", servers: [try ip("10.80.0.1"), try ip("9.9.9.9")], domains: ["corp.internal"]))
+        #expect(compilation.refusals.map(\.id) == ["host.no-resolver"])
+        #expect(compilation.diagnostics.map(\.id) == ["host.dns-outside"])
+        facts.resolvers = [.resolvconf]
+        let tunnelled = try topology(client: "useExit: fra\n    dns: {servers: [9.9.9.9]}").compilation(
+            of: "ana", facts)
+        #expect(tunnelled.diagnostics.isEmpty)
+    }
+}
