@@ -103,19 +103,19 @@ extension StateRecord {
 extension InterfaceRecord {
     /// Entries that do not parse are left out: the memory is a help, never a need.
     var meshMemory: MeshMemory {
-        var memory = MeshMemory()
-        memory.endpoints.reserveCapacity(endpoints.count)
+        var applied: [PublicKey: AppliedEndpoint] = [:]
+        applied.reserveCapacity(endpoints.count)
         for (key, entry) in endpoints {
             guard let key = PublicKey(key), let endpoint = AppliedEndpoint(entry: entry) else { continue }
-            memory.endpoints[key] = endpoint
+            applied[key] = endpoint
         }
-        return memory
+        return MeshMemory(endpoints: applied)
     }
 
     mutating func set(_ memory: MeshMemory) {
         endpoints = [:]
-        endpoints.reserveCapacity(memory.endpoints.count)
-        for (key, endpoint) in memory.endpoints { endpoints[key.base64] = endpoint.entry }
+        endpoints.reserveCapacity(memory.endpoints.entries.count)
+        for entry in memory.endpoints.entries { endpoints[entry.key.base64] = entry.endpoint.text }
     }
 }
 
@@ -128,7 +128,8 @@ extension AppliedEndpoint {
         self.init(written: cut.map { String(entry[..<$0]) } ?? entry, address: address)
     }
 
-    fileprivate var entry: String {
+    /// As it is written down.
+    fileprivate var text: String {
         let address = address.description
         return written == address ? address : "\(written) \(address)"
     }

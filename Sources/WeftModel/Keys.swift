@@ -43,14 +43,6 @@ public struct PublicKey: Hashable, Sendable {
         hasher.combine(word2)
     }
 
-    /// What dictionaries ask. Random bits need no cipher to spread them, and a pass looks up every peer: a third of the
-    /// diff's instructions went here. Whoever makes keys that collide slows down their own mesh.
-    @inlinable
-    public func _rawHashValue(seed: Int) -> Int {
-        let mixed = (word0 ^ word2 ^ UInt64(bitPattern: Int64(seed))) &* 0x9E37_79B9_7F4A_7C15
-        return Int(truncatingIfNeeded: mixed ^ mixed >> 32)
-    }
-
     public var isZero: Bool { word0 | word1 | word2 | word3 == 0 }
 
     /// The 32 bytes.

@@ -6,12 +6,12 @@ package import WeftModel
 /// Decides which live peers get their endpoint set. New peers get theirs with the rest of them.
 package struct EndpointPolicy: Sendable {
     /// What was last applied, by public key; a peer without an entry has no memory.
-    package var remembered: [PublicKey: AppliedEndpoint]
+    package var remembered: EndpointMemory
     /// The endpoint as written in the topology, for peers whose endpoint is a name; all others' is the address.
     package var written: [PublicKey: String]
     package var now: UnixTime
 
-    package init(remembered: [PublicKey: AppliedEndpoint], written: [PublicKey: String], now: UnixTime) {
+    package init(remembered: EndpointMemory, written: [PublicKey: String], now: UnixTime) {
         self.remembered = remembered
         self.written = written
         self.now = now
@@ -20,12 +20,6 @@ package struct EndpointPolicy: Sendable {
     /// How a peer's endpoint is written down after it was applied.
     package func applied(_ key: PublicKey, _ endpoint: SocketAddress) -> AppliedEndpoint {
         AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
-    }
-
-    /// Whether the endpoint was last applied just as it is written now.
-    func isRemembered(_ key: PublicKey, _ endpoint: SocketAddress) -> Bool {
-        guard let memory = remembered[key], memory.address == endpoint else { return false }
-        return isWrittenAlike(memory, key, endpoint)
     }
 
     /// Whether the topology's text is the one that was last applied.
@@ -53,6 +47,8 @@ package struct EndpointPolicy: Sendable {
         // Spans lend elements where arrays copy them, and a copy of a peer counts references.
         let desired = desired.span
         let live = live.span
+        // Where the next one is remembered.
+        var place = 0
         for position in desired.indices {
             guard let endpoint = desired[position].endpoint else { continue }
             var index = position
@@ -65,11 +61,14 @@ package struct EndpointPolicy: Sendable {
                 index = found
             }
             let key = desired[position].publicKey
+            let memory = remembered.find(key, near: &place)
             if live[index].endpoint == endpoint {
-                if !isRemembered(key, endpoint) { result.toRemember[key] = applied(key, endpoint) }
+                let isRemembered =
+                    memory.map { $0.address == endpoint && isWrittenAlike($0, key, endpoint) } ?? false
+                if !isRemembered { result.toRemember[key] = applied(key, endpoint) }
                 continue
             }
-            if let memory = remembered[key] {
+            if let memory {
                 if isWrittenAlike(memory, key, endpoint) {
                     if memory.address == endpoint || !isStale(statistics[index]) { continue }
                 }

@@ -20,12 +20,69 @@ package struct AppliedEndpoint: Hashable, Sendable {
     package var isLiteral: Bool { name == nil }
 }
 
+/// The endpoints last applied, in the order of the peers' keys. Desired peers are in that order too: a pass over ten thousand
+/// finds each endpoint beside the one before, and hashes no key.
+package struct EndpointMemory: Hashable, Sendable {
+    package struct Entry: Hashable, Sendable {
+        package var key: PublicKey
+        package var endpoint: AppliedEndpoint
+    }
+
+    /// Ascending, each key once.
+    package private(set) var entries: [Entry]
+
+    package init(_ endpoints: [PublicKey: AppliedEndpoint] = [:]) {
+        entries = []
+        remember(endpoints)
+    }
+
+    package subscript(key: PublicKey) -> AppliedEndpoint? {
+        var place = 0
+        return find(key, near: &place)
+    }
+
+    /// Looks a key up.
+    ///
+    /// - Parameter place: where it may stand; afterwards, where the next greater one may.
+    func find(_ key: PublicKey, near place: inout Int) -> AppliedEndpoint? {
+        if place >= entries.count || entries[place].key != key { place = position(of: key) }
+        guard place < entries.count, entries[place].key == key else { return nil }
+        place += 1
+        return entries[place - 1].endpoint
+    }
+
+    /// Where a key stands, or would.
+    private func position(of key: PublicKey) -> Int {
+        var (low, high) = (0, entries.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if entries[middle].key < key { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    /// Remembers these besides, or instead of what there was for their keys.
+    package mutating func remember(_ endpoints: [PublicKey: AppliedEndpoint]) {
+        if endpoints.isEmpty { return }
+        entries.removeAll { endpoints[$0.key] != nil }
+        entries += endpoints.map { Entry(key: $0, endpoint: $1) }
+        entries.sort { $0.key < $1.key }
+    }
+
+    /// Forgets all but the endpoints of these, each given once.
+    package mutating func keep(_ keys: some Sequence<PublicKey>) {
+        var place = 0
+        let kept = keys.compactMap { key in find(key, near: &place).map { Entry(key: key, endpoint: $0) } }
+        if kept.count < entries.count { entries = kept.sorted { $0.key < $1.key } }
+    }
+}
+
 /// What is remembered of one mesh, in one network namespace. Losing it loses no safety.
 package struct MeshMemory: Hashable, Sendable {
-    package var endpoints: [PublicKey: AppliedEndpoint]
+    package var endpoints: EndpointMemory
 
     package init(endpoints: [PublicKey: AppliedEndpoint] = [:]) {
-        self.endpoints = endpoints
+        self.endpoints = EndpointMemory(endpoints)
     }
 }
 

@@ -182,10 +182,10 @@ extension Reconciler {
 extension MeshMemory {
     /// Writes down the endpoints that were applied, and forgets those of peers that are gone.
     mutating func note(_ application: Application, written: [PublicKey: String], wanted: [Peer]) {
+        var applied = application.plan.endpointsToRemember
         func remember(_ key: PublicKey, _ endpoint: SocketAddress) {
-            endpoints[key] = AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
+            applied[key] = AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
         }
-        for (key, endpoint) in application.plan.endpointsToRemember { endpoints[key] = endpoint }
         for (index, outcome) in application.outcomes.enumerated() where !outcome.isFailure {
             guard case .peer(let operation) = application.plan.operations[index].operation else { continue }
             switch operation {
@@ -193,15 +193,11 @@ extension MeshMemory {
                 if let endpoint = peer.endpoint { remember(peer.publicKey, endpoint) }
             case .change(let change):
                 if let endpoint = change.endpoint { remember(change.publicKey, endpoint) }
-            case .remove(let peer):
-                endpoints[peer.publicKey] = nil
+            case .remove: break
             }
         }
+        endpoints.remember(applied)
         // An endpoint taken out of the topology is forgotten, so that the same one put back is a change.
-        if !endpoints.isEmpty {
-            let dialled = Set(
-                wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))
-            endpoints = endpoints.filter { dialled.contains($0.key) }
-        }
+        endpoints.keep(wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))
     }
 }

@@ -354,6 +354,31 @@ extension Host {
         return state
     }
 
+    /// Held against a dictionary, in any order of questions.
+    @Test(arguments: 0..<20 as Range<UInt64>) func theMemoryIsADictionary(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        var expected: [PublicKey: AppliedEndpoint] = [:]
+        var memory = EndpointMemory()
+        for round in 0..<30 {
+            func any() -> PublicKey { key(UInt64.random(in: 0..<40, using: &random)) }
+            var news: [PublicKey: AppliedEndpoint] = [:]
+            for _ in 0..<Int.random(in: 0..<6, using: &random) {
+                let address = SocketAddress(IPAddress(v4: UInt32(round)), port: 7)
+                news[any()] = AppliedEndpoint(written: "name", address: address)
+            }
+            memory.remember(news)
+            expected.merge(news) { $1 }
+            if round % 7 == 6 {
+                let kept = Set((0..<20).map { _ in any() })
+                memory.keep(kept)
+                expected = expected.filter { kept.contains($0.key) }
+            }
+            #expect(memory == EndpointMemory(expected))
+            #expect(memory.entries.map(\.key) == expected.keys.sorted())
+            for number in 0..<40 as Range<UInt64> { #expect(memory[key(number)] == expected[key(number)]) }
+        }
+    }
+
     private func live(_ host: Host) -> SocketAddress? { host.kernel.links["wg0"]?.peers.first?.endpoint }
 
     @Test func aRoamedPeerIsLeftAlone() throws {

@@ -45,17 +45,17 @@ import WeftPlan
 
     @Test func nothingToDo() throws {
         let desired = Samples.desired
-        var memory = MeshMemory()
+        var endpoints: [PublicKey: AppliedEndpoint] = [:]
         for peer in desired.state.peers {
             guard let endpoint = peer.endpoint else { continue }
-            memory.endpoints[peer.publicKey] = AppliedEndpoint(
+            endpoints[peer.publicKey] = AppliedEndpoint(
                 written: desired.endpointNames[peer.publicKey] ?? endpoint.description, address: endpoint)
         }
         let observation = Observation(
             state: desired.state,
             sysctlMemory: SysctlMemory(claims: ["wg0": Set(desired.state.sysctls.map(\.path))]),
             statistics: desired.state.peers.map { _ in PeerStatistics() }, time: Samples.now)
-        let plan = Samples.plan(desired, from: observation, memory: memory)
+        let plan = Samples.plan(desired, from: observation, memory: MeshMemory(endpoints: endpoints))
         #expect(
             PlanText(plan, labels: PlanLabels(desired)).text == "No changes. wg0 is as the topology wants it.\n")
     }

@@ -68,13 +68,11 @@ struct Bench {
 
     /// What an apply leaves in the state folder.
     func memory(of desired: DesiredState) -> MeshMemory {
-        var memory = MeshMemory()
+        var endpoints: [PublicKey: AppliedEndpoint] = [:]
         for peer in desired.state.peers {
-            memory.endpoints[peer.publicKey] = peer.endpoint.map {
-                AppliedEndpoint(written: $0.description, address: $0)
-            }
+            endpoints[peer.publicKey] = peer.endpoint.map { AppliedEndpoint(written: $0.description, address: $0) }
         }
-        return memory
+        return MeshMemory(endpoints: endpoints)
     }
 
     /// Applies a plan; the microseconds by kind.
