@@ -79,29 +79,42 @@ package struct Messages: ~Escapable {
 @frozen
 public struct Attributes: ~Escapable {
     @usableFromInline let bytes: RawSpan
-    /// Where the next attribute begins.
-    @usableFromInline var position: Int
-    /// Where the current one's payload begins and ends.
-    @usableFromInline var start = 0
-    @usableFromInline var end = 0
+    /// Where the attributes end. A nest is read in the same span as what it is in.
+    @usableFromInline let limit: Int
+    /// Where the current one's payload begins and ends; the next one begins there, on a multiple of four.
+    @usableFromInline var start: Int
+    @usableFromInline var end: Int
     /// The current attribute's type, without the flags for nesting and byte order.
     public var type: UInt16 = 0
     /// Whether something was shorter than it must be, or longer than what it lies in.
     public var isMalformed = false
 
-    /// - Parameter offset: where the attributes begin: after the fixed header.
+    /// - Parameter offset: where the attributes begin: after the fixed header. A multiple of four.
     @inlinable @inline(__always)
     @_lifetime(copy bytes)
     public init(_ bytes: RawSpan, from offset: Int = 0) {
         self.bytes = bytes
-        position = offset
-        if offset > bytes.byteCount { isMalformed = true }
+        limit = bytes.byteCount
+        start = offset
+        end = offset
+        if offset > 0, offset > limit { isMalformed = true }
+    }
+
+    /// Whether there are that many bytes is for the caller to see; where nothing is skipped, that costs nothing.
+    @inlinable @inline(__always)
+    @_lifetime(copy bytes)
+    init(_ bytes: RawSpan, from offset: Int, to limit: Int) {
+        self.bytes = bytes
+        self.limit = limit
+        start = offset
+        end = offset
     }
 
     /// Goes to the next attribute; false at the end.
     @inlinable @inline(__always)
     public mutating func next() -> Bool {
-        let rest = bytes.byteCount &- position
+        let position = (end &+ 3) & ~3
+        let rest = limit &- position
         if rest < MemoryLayout<nlattr>.size { return false }
         let length = Int(bytes.uncheckedLoad(at: position, as: UInt16.self))
         guard length >= MemoryLayout<nlattr>.size, length <= rest else {
@@ -112,11 +125,10 @@ public struct Attributes: ~Escapable {
             bytes.uncheckedLoad(at: position &+ 2, as: UInt16.self) & ~UInt16(NLA_F_NESTED | NLA_F_NET_BYTEORDER)
         start = position &+ MemoryLayout<nlattr>.size
         end = position &+ length
-        position = position &+ ((length &+ 3) & ~3)
         return true
     }
 
-    /// Where the current attribute's payload begins, from the start of the span.
+    /// Where the current attribute's payload begins, from the start of the span; also of a nested one.
     @inlinable @inline(__always) public var offset: Int { start }
 
     /// In bytes, of the current attribute.
@@ -132,7 +144,11 @@ public struct Attributes: ~Escapable {
     /// The attributes in the current one, from `offset` on.
     @inlinable @inline(__always)
     @_lifetime(copy self)
-    public func nested(from offset: Int = 0) -> Attributes { Attributes(payload, from: offset) }
+    public func nested(from offset: Int = 0) -> Attributes {
+        var nested = Attributes(bytes, from: start &+ offset, to: end)
+        if offset > 0, offset > count { nested.isMalformed = true }
+        return nested
+    }
 
     /// Takes over that a nest within was not well formed.
     @inlinable @inline(__always)
@@ -182,7 +198,18 @@ extension RawSpan {
     /// The integer at `offset` in host order; nil where the span is too short.
     @inlinable @inline(__always)
     public func load<Value: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: Value.Type) -> Value? {
-        guard offset >= 0, byteCount - offset >= MemoryLayout<Value>.size else { return nil }
+        guard offset >= 0, byteCount &- offset >= MemoryLayout<Value>.size else { return nil }
         return uncheckedLoad(at: offset, as: type)
+    }
+
+    /// Forty bytes from `offset` on, in host order, with one look at the length; nil where the span is too short.
+    @inlinable @inline(__always)
+    public func fiveWords(at offset: Int) -> (UInt64, UInt64, UInt64, UInt64, UInt64)? {
+        guard offset >= 0, byteCount &- offset >= 40 else { return nil }
+        return (
+            uncheckedLoad(at: offset, as: UInt64.self), uncheckedLoad(at: offset &+ 8, as: UInt64.self),
+            uncheckedLoad(at: offset &+ 16, as: UInt64.self), uncheckedLoad(at: offset &+ 24, as: UInt64.self),
+            uncheckedLoad(at: offset &+ 32, as: UInt64.self)
+        )
     }
 }
