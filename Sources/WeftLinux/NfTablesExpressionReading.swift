@@ -9,11 +9,12 @@ import WeftModel
 private struct ExpressionFields: ~Escapable {
     private let bytes: RawSpan
     /// Start and end of each attribute's payload, by type.
-    private var places = InlineArray<16, (start: Int, end: Int)>(repeating: (0, 0))
+    private var places = InlineArray<16, (start: UInt16, end: UInt16)>(repeating: (0, 0))
     /// A bit for each attribute that was not taken out yet.
     private var rest: UInt16 = 0
     private(set) var isMalformed: Bool
 
+    @inline(__always)
     @_lifetime(copy bytes)
     init(_ bytes: RawSpan) {
         self.bytes = bytes
@@ -21,7 +22,11 @@ private struct ExpressionFields: ~Escapable {
         while position.next() {
             // Of a type that nobody knew when this was written: it stays behind as the type 0, which nobody takes.
             let type = position.type < 16 ? Int(position.type) : 0
-            places[type] = (position.offset, position.offset + position.count)
+            // An attribute, and all that is in it, has less than 65,536 bytes.
+            places[type] = (
+                UInt16(truncatingIfNeeded: position.offset),
+                UInt16(truncatingIfNeeded: position.offset &+ position.count)
+            )
             rest |= 1 << UInt16(type)
         }
         isMalformed = position.isMalformed
@@ -29,12 +34,13 @@ private struct ExpressionFields: ~Escapable {
 
     var isSpent: Bool { rest == 0 && !isMalformed }
 
+    @inline(__always)
     @_lifetime(copy self)
     private mutating func take(_ type: some RawRepresentable<UInt32>) -> RawSpan? {
         let index = Int(type.rawValue)
         guard rest & 1 << UInt16(index) != 0 else { return nil }
         rest &= ~(1 << UInt16(index))
-        return bytes.extracting(places[index].start..<places[index].end)
+        return bytes.extracting(Int(places[index].start)..<Int(places[index].end))
     }
 
     /// Takes it out whatever it says.
@@ -83,14 +89,15 @@ private struct ExpressionFields: ~Escapable {
 extension FirewallExpression {
     /// Reads one element of a rule's list of expressions; nil where it is not well formed.
     init?(_ element: RawSpan) {
-        var name: String?
+        var text = RawSpan()
         var expression: FirewallExpression?
         var attributes = Attributes(element)
         while attributes.next() {
             switch nft_expr_attributes(rawValue: UInt32(attributes.type)) {
-            case NFTA_EXPR_NAME: name = String(kernelText: attributes.payload)
+            case NFTA_EXPR_NAME: text = attributes.payload
             case NFTA_EXPR_DATA:
-                guard let name else { return nil }
+                if text.isEmpty { return nil }
+                guard let name = ShortText(kernelText: text) else { continue }
                 var fields = ExpressionFields(attributes.payload)
                 if fields.isMalformed { return nil }
                 expression = Self.decode(name, &fields)
@@ -98,11 +105,11 @@ extension FirewallExpression {
             default: break
             }
         }
-        guard !attributes.isMalformed, let name else { return nil }
-        self = expression ?? .unknown(name)
+        if attributes.isMalformed || text.isEmpty { return nil }
+        self = expression ?? .unknown(String(kernelText: text))
     }
 
-    private static func decode(_ name: String, _ fields: inout ExpressionFields) -> FirewallExpression? {
+    private static func decode(_ name: ShortText, _ fields: inout ExpressionFields) -> FirewallExpression? {
         switch name {
         case "meta": meta(&fields)
         case "ct": conntrack(&fields)
@@ -233,8 +240,19 @@ extension String {
     /// Text of the kernel's, up to its first NUL; bad UTF-8 is repaired.
     init(kernelText span: RawSpan) {
         self = unsafe span.withUnsafeBytes { bytes in
-            let end = unsafe bytes.firstIndex(of: 0) ?? bytes.endIndex
-            return unsafe String(decoding: bytes[..<end], as: UTF8.self)
+            guard let start = bytes.baseAddress else { return "" }
+            let count = unsafe strnlen(start.assumingMemoryBound(to: CChar.self), bytes.count)
+            return unsafe String(decoding: UnsafeRawBufferPointer(start: start, count: count), as: UTF8.self)
         }
+    }
+}
+
+extension RawSpan {
+    /// Whether this is what the kernel would call `text`: that, and a NUL.
+    func isKernelText(_ text: String) -> Bool {
+        let (expected, bytes) = (text.utf8.span, octets)
+        guard bytes.count == expected.count + 1, bytes[expected.count] == 0 else { return false }
+        for index in expected.indices where bytes[index] != expected[index] { return false }
+        return true
     }
 }

@@ -165,3 +165,37 @@ extension Attributes {
     /// The current attribute as an integer in network order.
     @inline(__always) mutating func number() -> UInt32 { UInt32(bigEndian: uint32()) }
 }
+
+extension ShortText {
+    /// Text of the kernel's, with its NUL; nil where it is too long.
+    @inline(__always)
+    init?(kernelText span: RawSpan) {
+        // Weft's counters have names of fifteen bytes and a NUL.
+        if span.byteCount == 16, let word0 = span.load(at: 0, as: UInt64.self),
+            let word1 = span.load(at: 8, as: UInt64.self)
+        {
+            self.init(UInt64(littleEndian: word0), UInt64(littleEndian: word1))
+        } else {
+            self.init(shorterOrLonger: span)
+        }
+    }
+
+    private init?(shorterOrLonger span: RawSpan) {
+        let count = span.byteCount
+        var words: (UInt64, UInt64) = (0, 0)
+        // Two loads overlap where there is no loading all at once: what both have is the same.
+        switch count {
+        case 8..<16:
+            words.0 = UInt64(littleEndian: span.load(at: 0, as: UInt64.self) ?? 0)
+            words.1 = UInt64(littleEndian: span.load(at: count - 8, as: UInt64.self) ?? 0) >> UInt64((16 - count) * 8)
+        case 4..<8:
+            let first = UInt64(UInt32(littleEndian: span.load(at: 0, as: UInt32.self) ?? 0))
+            let last = UInt64(UInt32(littleEndian: span.load(at: count - 4, as: UInt32.self) ?? 0))
+            words.0 = first | last << UInt64((count - 4) * 8)
+        case 0..<4:
+            for index in 0..<count { Self.put(span.load(at: index, as: UInt8.self) ?? 0, at: index, into: &words) }
+        default: return nil
+        }
+        self.init(words.0, words.1)
+    }
+}

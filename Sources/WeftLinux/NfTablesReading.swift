@@ -150,12 +150,12 @@ struct RuleReading: MessageConsumer {
         while attributes.next() {
             switch nft_rule_attributes(rawValue: UInt32(attributes.type)) {
             case NFTA_RULE_CHAIN:
-                let name = String(kernelText: attributes.payload)
-                if name != chain {
-                    finish()
-                    chain = name
-                }
+                if attributes.payload.isKernelText(chain) { continue }
+                finish()
+                chain = String(kernelText: attributes.payload)
             case NFTA_RULE_EXPRESSIONS:
+                // Most rules are about as long as the one before.
+                rule.expressions.reserveCapacity(pending.last?.expressions.count ?? 0)
                 var list = attributes.nested()
                 while list.next() {
                     guard let expression = FirewallExpression(list.payload) else { return false }

@@ -107,26 +107,27 @@ extension NftSetWords {
 struct ElementReading: MessageConsumer {
     private let isConcatenation: Bool
     private let keyLength: Int
+    /// Ones for each byte of a key.
+    private let mask: FirewallKey
     /// Boxes of ranges; in the kernel's order.
     private var elements: [FirewallSet.Element] = []
     /// Of a set with one field: where ranges begin and end.
     private var points: [Point] = []
     /// What elements have that Weft's never have: `timeout`.
     private(set) var oddities: Set<String> = []
-    /// The counter that the last element named, and its bytes: most likely the next one names it too.
-    private var counter = ""
-    private var counterWords: (UInt64, UInt64) = (0, 0)
 
     /// Where a range begins, or the first key behind it.
     fileprivate struct Point: Comparable {
-        var key: FirewallKey
-        var counter: String
+        var number: UInt128
+        var counterName: ShortText
         var isEnd: Bool
 
-        static func == (left: Point, right: Point) -> Bool { left.key == right.key && left.isEnd == right.isEnd }
+        static func == (left: Point, right: Point) -> Bool {
+            left.number == right.number && left.isEnd == right.isEnd
+        }
         /// Where one range ends and another begins, it ends first.
         static func < (left: Point, right: Point) -> Bool {
-            left.key == right.key ? left.isEnd && !right.isEnd : left.key < right.key
+            left.number == right.number ? left.isEnd && !right.isEnd : left.number < right.number
         }
     }
 
@@ -134,6 +135,7 @@ struct ElementReading: MessageConsumer {
     init(_ set: FirewallSet, expecting expected: Int = 0) {
         isConcatenation = set.isConcatenation
         keyLength = set.keyLength
+        mask = FirewallKey(onesOf: keyLength)
         if isConcatenation { elements.reserveCapacity(expected) } else { points.reserveCapacity(expected * 2) }
     }
 
@@ -151,24 +153,12 @@ struct ElementReading: MessageConsumer {
         return elements.isAscending ? elements : nil
     }
 
-    /// A range ends before the next point, whichever that is; the last one at the end of all keys.
+    /// What lies between the points.
     private mutating func ranges() -> [FirewallSet.Element]? {
         // The kernel begins at the highest.
-        points.reverse()
-        if !points.isAscending {
-            points.sort()
-            guard points.isAscending else { return nil }
-        }
-        var elements: [FirewallSet.Element] = []
-        elements.reserveCapacity(points.count / 2)
-        let points = points.span
-        let last = FirewallKey.last(of: keyLength)
-        for index in points.indices where !points[index].isEnd {
-            let upper = index + 1 < points.count ? points[index + 1].key.previous(of: keyLength) : nil
-            elements.append(
-                FirewallSet.Element(points[index].key, upper ?? last, counter: points[index].counter))
-        }
-        return elements
+        if let ranges = points.ranges(keyLength) { return ranges }
+        points.sort(by: >)
+        return points.ranges(keyLength)
     }
 
     mutating func take(_ message: Message) -> Bool {
@@ -178,7 +168,7 @@ struct ElementReading: MessageConsumer {
             guard attributes.type == UInt16(NFTA_SET_ELEM_LIST_ELEMENTS) else { continue }
             var list = attributes.nested()
             while list.next() {
-                if !take(element: list.payload) { return false }
+                if !take(element: list, of: message.payload) { return false }
             }
             attributes.check(list)
         }
@@ -186,89 +176,79 @@ struct ElementReading: MessageConsumer {
     }
 
     @inline(__always)
-    private mutating func take(element: RawSpan) -> Bool {
-        var (lower, upper) = (FirewallKey(), FirewallKey())
-        var name = ""
+    private mutating func take(element: borrowing Attributes, of bytes: RawSpan) -> Bool {
+        // Where the keys are; 0 where there is none.
+        var (lower, upper) = (0, 0)
+        var counterName: ShortText = ""
         var flags: UInt32 = 0
-        var attributes = Attributes(element)
+        var attributes = element.nested()
         while attributes.next() {
             switch nft_set_elem_attributes(rawValue: UInt32(attributes.type)) {
-            case NFTA_SET_ELEM_KEY: if !read(attributes.payload, into: &lower) { return false }
-            case NFTA_SET_ELEM_KEY_END: if !read(attributes.payload, into: &upper) { return false }
-            case NFTA_SET_ELEM_OBJREF: name = counter(named: attributes.payload)
+            case NFTA_SET_ELEM_KEY:
+                guard let place = place(ofValueIn: attributes) else { return false }
+                lower = place
+            case NFTA_SET_ELEM_KEY_END:
+                guard let place = place(ofValueIn: attributes) else { return false }
+                upper = place
+            case NFTA_SET_ELEM_OBJREF:
+                if let name = ShortText(kernelText: attributes.payload) {
+                    counterName = name
+                } else {
+                    note(counter: attributes.payload)
+                }
             case NFTA_SET_ELEM_FLAGS: flags = attributes.number()
-            case NFTA_SET_ELEM_USERDATA: read(notes: attributes.payload)
-            case NFTA_SET_ELEM_PAD: break
-            case NFTA_SET_ELEM_DATA: oddities.insert("data")
-            case NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_EXPIRATION: oddities.insert("timeout")
-            case NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS: oddities.insert("statements")
-            default: oddities.insert("attribute \(attributes.type)")
+            case let other: note(other, attributes.payload)
             }
         }
         if attributes.isMalformed { return false }
-        let isEnd = flags & NFT_SET_ELEM_INTERVAL_END.rawValue != 0
-        if flags & ~NFT_SET_ELEM_INTERVAL_END.rawValue != 0 || lower.count == 0 {
-            // `*`: what no other element matches.
-            oddities.insert(flags & NFT_SET_ELEM_CATCHALL.rawValue != 0 ? "* as its key" : "flags \(flags)")
-            return true
-        }
-        if isConcatenation {
-            elements.append(FirewallSet.Element(lower, upper.count == 0 ? lower : upper, counter: name))
+        let isEnd = flags == NFT_SET_ELEM_INTERVAL_END.rawValue
+        if flags != 0 && !isEnd || lower == 0 {
+            note(flags: flags)
+        } else if isConcatenation {
+            elements.append(
+                FirewallSet.Element(
+                    bytes.key(at: lower, mask), bytes.key(at: upper == 0 ? lower : upper, mask),
+                    counterName: counterName))
         } else {
-            points.append(Point(key: lower, counter: name, isEnd: isEnd))
+            points.append(
+                Point(number: bytes.key(at: lower, mask).number, counterName: counterName, isEnd: isEnd))
         }
         return true
     }
 
-    /// Reads NFTA_DATA_VALUE, which is all that a key consists of.
+    /// Where NFTA_DATA_VALUE is, which is all that a key consists of; nil where it is not, or has another length.
     @inline(__always)
-    private func read(_ data: RawSpan, into key: inout FirewallKey) -> Bool {
-        var attributes = Attributes(data)
+    private func place(ofValueIn key: borrowing Attributes) -> Int? {
+        var attributes = key.nested()
         guard attributes.next(), attributes.type == UInt16(NFTA_DATA_VALUE), attributes.count == keyLength else {
-            return false
+            return nil
         }
-        switch keyLength {
-        case 16:
-            let (first, second) = (word(&attributes, 0), word(&attributes, 8))
-            key = FirewallKey(first, second, 0, 0, 0, count: 16)
-        case 40:
-            let (first, second) = (word(&attributes, 0), word(&attributes, 8))
-            let (third, fourth) = (word(&attributes, 16), word(&attributes, 24))
-            key = FirewallKey(first, second, third, fourth, word(&attributes, 32), count: 40)
-        case 4:
-            let word = UInt32(bigEndian: attributes.load(at: 0, as: UInt32.self))
-            key = FirewallKey(UInt64(word) << 32, 0, 0, 0, 0, count: 4)
-        default:
-            for offset in stride(from: 0, to: keyLength & ~3, by: 4) {
-                key.append(UInt32(bigEndian: attributes.load(at: offset, as: UInt32.self)))
-            }
-            if keyLength & 3 != 0 {
-                var word: UInt32 = 0
-                for offset in keyLength & ~3..<keyLength {
-                    word |= UInt32(attributes.load(at: offset, as: UInt8.self)) << UInt32(24 - 8 * (offset & 3))
-                }
-                key.append(word)
-            }
-        }
-        return !attributes.isMalformed
+        return attributes.offset
     }
 
-    @inline(__always)
-    private func word(_ attributes: inout Attributes, _ offset: Int) -> UInt64 {
-        UInt64(bigEndian: attributes.load(at: offset, as: UInt64.self))
+    // What Weft's elements never have. Kept out of the loop that reads thousands of them.
+
+    @inline(never)
+    private mutating func note(_ type: nft_set_elem_attributes, _ payload: RawSpan) {
+        switch type {
+        case NFTA_SET_ELEM_USERDATA: read(notes: payload)
+        case NFTA_SET_ELEM_PAD: break
+        case NFTA_SET_ELEM_DATA: oddities.insert("data")
+        case NFTA_SET_ELEM_TIMEOUT, NFTA_SET_ELEM_EXPIRATION: oddities.insert("timeout")
+        case NFTA_SET_ELEM_EXPR, NFTA_SET_ELEM_EXPRESSIONS: oddities.insert("statements")
+        default: oddities.insert("attribute \(type.rawValue)")
+        }
     }
 
-    /// The name of a counter. Elements in a row mostly have the same: it is compared as two words, and made once.
-    private mutating func counter(named bytes: RawSpan) -> String {
-        guard bytes.byteCount == 16, let first = bytes.load(at: 0, as: UInt64.self),
-            let second = bytes.load(at: 8, as: UInt64.self)
-        else { return String(kernelText: bytes) }
-        if (first, second) != counterWords {
-            counterWords = (first, second)
-            counter = String(kernelText: bytes)
-        }
-        return counter
+    /// Also `*`: what no other element matches.
+    @inline(never)
+    private mutating func note(flags: UInt32) {
+        oddities.insert(flags & NFT_SET_ELEM_CATCHALL.rawValue != 0 ? "* as its key" : "flags \(flags)")
     }
+
+    /// One whose name is too long to be Weft's.
+    @inline(never)
+    private mutating func note(counter: RawSpan) { oddities.insert("counter \(String(kernelText: counter))") }
 
     private mutating func read(notes: RawSpan) {
         var found: Set<String> = []
@@ -298,42 +278,78 @@ extension Array where Element == FirewallSet.Element {
 }
 
 extension Array where Element == ElementReading.Point {
-    fileprivate var isAscending: Bool {
+    /// Ascending; nil where the points do not descend. A range ends before the next point, whichever that is; the last one
+    /// at the end of all keys.
+    fileprivate func ranges(_ keyLength: Int) -> [FirewallSet.Element]? {
+        var elements: [FirewallSet.Element] = []
+        elements.reserveCapacity(count / 2 + 1)
         let points = span
-        for index in 1..<Swift.max(1, points.count) {
-            let (left, right) = (points[index - 1].key, points[index].key)
-            if left < right { continue }
-            if left != right || !points[index - 1].isEnd || points[index].isEnd { return false }
+        let step = FirewallKey.step(of: keyLength)
+        var index = points.count
+        while index > 0 {
+            index &-= 1
+            if index > 0, !(points[index] < points[index &- 1]) { return nil }
+            if points[index].isEnd { continue }
+            let next = index > 0 ? points[index &- 1].number : 0
+            elements.append(
+                FirewallSet.Element(
+                    FirewallKey(points[index].number, of: keyLength), FirewallKey(next &- step, of: keyLength),
+                    counterName: points[index].counterName))
         }
-        return true
+        return elements
+    }
+}
+
+extension RawSpan {
+    /// The key at `offset`, of as many bytes as `mask` has ones.
+    @inline(__always)
+    fileprivate func key(at offset: Int, _ mask: FirewallKey) -> FirewallKey {
+        // All words are read whatever the length, and what is behind the key is masked out: but not behind the message.
+        guard let words = fiveWords(at: offset) else { return shortKey(at: offset, mask.count) }
+        return FirewallKey(
+            UInt64(bigEndian: words.0) & mask.word0, UInt64(bigEndian: words.1) & mask.word1,
+            UInt64(bigEndian: words.2) & mask.word2, UInt64(bigEndian: words.3) & mask.word3,
+            UInt64(bigEndian: words.4) & mask.word4, count: mask.count)
+    }
+
+    /// With the padding behind it, which is zeros.
+    @inline(never)
+    private func shortKey(at offset: Int, _ count: Int) -> FirewallKey {
+        var key = FirewallKey()
+        while key.count < count {
+            key.append(UInt32(bigEndian: load(at: offset + key.count, as: UInt32.self) ?? 0))
+        }
+        return key
     }
 }
 
 extension FirewallKey {
-    /// The key after or before this one, of a set with one field of `length` bytes; nil beyond the last and the first.
-    func next(of length: Int) -> FirewallKey? { stepping(length) { $0.addingReportingOverflow($1) } }
-    func previous(of length: Int) -> FirewallKey? { stepping(length) { $0.subtractingReportingOverflow($1) } }
-
-    /// A field has at most 16 bytes: those that are highest here.
-    @inline(__always)
-    private func stepping(
-        _ length: Int, _ step: (UInt128, UInt128) -> (partialValue: UInt128, overflow: Bool)
-    ) -> FirewallKey? {
-        let (value, overflow) = step(UInt128(word0) << 64 | UInt128(word1), 1 << UInt128(128 - 8 * length))
-        if overflow { return nil }
-        var key = self
-        key.word0 = UInt64(truncatingIfNeeded: value >> 64)
-        key.word1 = UInt64(truncatingIfNeeded: value)
-        return key
-    }
-
-    /// The highest key of a field of `length` bytes.
-    static func last(of length: Int) -> FirewallKey {
-        var key = FirewallKey()
+    /// Ones in so many bytes, with zeros to pad them.
+    init(onesOf length: Int) {
+        self.init()
         for offset in stride(from: 0, to: length, by: 4) {
             let rest = length - offset
-            key.append(rest >= 4 ? .max : ~(UInt32.max >> UInt32(8 * rest)))
+            append(rest >= 4 ? .max : ~(UInt32.max >> UInt32(8 * rest)))
         }
-        return key
+    }
+}
+
+/// Of sets with one field, of `length` bytes: that is a number, which has the highest of 16 bytes.
+extension FirewallKey {
+    init(_ number: UInt128, of length: Int) {
+        self.init(
+            UInt64(truncatingIfNeeded: number >> 64), UInt64(truncatingIfNeeded: number), 0, 0, 0,
+            count: (length + 3) & ~3)
+    }
+
+    @inline(__always) var number: UInt128 { UInt128(word0) << 64 | UInt128(word1) }
+
+    /// What lies between a key and the next one.
+    static func step(of length: Int) -> UInt128 { 1 << UInt128(128 - 8 * length) }
+
+    /// The key after this one; nil beyond the last.
+    func next(of length: Int) -> FirewallKey? {
+        let (next, overflow) = number.addingReportingOverflow(Self.step(of: length))
+        return overflow ? nil : FirewallKey(next, of: length)
     }
 }

@@ -206,6 +206,18 @@ struct NfTablesChangeTests {
             firewall.edit(set: "nat-src4") { $0.elements.append(.init(key("172.16.0.0"), key("172.31.255.255"))) }
         },
         Tampering(
+            stranger: "set one4: an element with counter zz-of-sixteen-by",
+            "add counter inet weft-wg0 zz-of-sixteen-by; "
+                + "add element inet weft-wg0 one4 { 11.0.0.1 : \"zz-of-sixteen-by\" }"
+        ).and { firewall in
+            firewall.counters.append(FirewallCounter("zz-of-sixteen-by"))
+            firewall.edit(set: "one4") { $0.elements.append(.init(key("11.0.0.1"), key("11.0.0.1"))) }
+        },
+        Tampering("add counter inet weft-wg0 zz; add element inet weft-wg0 one4 { 11.0.0.1 : \"zz\" }") { firewall in
+            firewall.counters.append(FirewallCounter("zz"))
+            firewall.edit(set: "one4") { $0.elements.append(.init(key("11.0.0.1"), key("11.0.0.1"), counter: "zz")) }
+        },
+        Tampering(
             stranger: "set t: an element with * as its key",
             "add set inet weft-wg0 t { type ipv4_addr; flags interval; elements = { 1.2.3.4, * }; }"
         ).and { $0.sets.append(FirewallSet("t", [.address4], elements: [.init(key("1.2.3.4"), key("1.2.3.4"))])) },

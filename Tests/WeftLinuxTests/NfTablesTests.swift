@@ -79,7 +79,7 @@ struct NfTablesTests {
                 }
                 return key
             }
-            let last = fields.count == 1 ? FirewallKey.last(of: fields[0].size) : key(200)
+            let last = fields.count == 1 ? FirewallKey(onesOf: fields[0].size) : key(200)
             let ranges = [(key(0), key(0)), (key(1), key(7)), (key(9), key(9)), (key(100), last)]
             var firewall = Firewall(counters: [FirewallCounter("a"), FirewallCounter("b")])
             firewall.sets = [
