@@ -30,12 +30,16 @@ let package = Package(
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .target(name: "Netlink", dependencies: ["CLinux"], swiftSettings: byteSettings),
+        .target(
+            name: "WeftAgent",
+            dependencies: ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftStatus", "WeftTopology"],
+            swiftSettings: settings),
         .target(name: "WeftDiagnostics", swiftSettings: settings),
         .target(name: "WeftFiles", dependencies: ["WeftDiagnostics"], swiftSettings: settings),
         .target(name: "WeftKeys", dependencies: ["CLinux", "CSodium", "WeftModel"], swiftSettings: byteSettings),
         .target(
             name: "WeftLinux",
-            dependencies: ["CLinux", "Netlink", "WeftKeys", "WeftModel", "WeftPlan"],
+            dependencies: ["CLinux", "Netlink", "WeftDiagnostics", "WeftKeys", "WeftModel", "WeftPlan"],
             swiftSettings: byteSettings),
         .target(name: "WeftLoop", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "WeftModel", swiftSettings: settings),
@@ -56,10 +60,12 @@ let package = Package(
             dependencies: [
                 "CLinux",
                 "Netlink",
+                "WeftAgent",
                 "WeftDiagnostics",
                 "WeftFiles",
                 "WeftKeys",
                 "WeftLinux",
+                "WeftLoop",
                 "WeftModel",
                 "WeftPlan",
                 "WeftReconcile",
@@ -94,6 +100,10 @@ let package = Package(
             name: "WeftFaults",
             dependencies: ["CLinux", "Netlink"],
             path: "Tests/Support/WeftFaults",
+            swiftSettings: settings),
+        .testTarget(
+            name: "WeftAgentTests",
+            dependencies: ["WeftAgent", "WeftModel", "WeftPlan", "WeftTestSupport", "WeftTopology"],
             swiftSettings: settings),
         .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
         .testTarget(

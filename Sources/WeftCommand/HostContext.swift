@@ -20,7 +20,16 @@ struct HostContext {
 
     /// Reads the topology and the keys, looks up what the host adds, and compiles.
     init(topology path: String, options: HostOptions, machine: Machine) throws {
-        loaded = try LoadedTopology(path)
+        try self.init(try LoadedTopology(path), options: options, machine: machine)
+    }
+
+    /// Reads the keys, looks up what the host adds, and compiles.
+    ///
+    /// - Parameter names: answers for endpoints' names; nil: they are looked up here, and waited for.
+    init(
+        _ topology: LoadedTopology, options: HostOptions, machine: Machine, names: [String: [IPAddress]]? = nil
+    ) throws {
+        loaded = topology
         own = try options.keyFiles.ownKey()
         let node = try Self.identify(own, options: options, in: loaded)
         let now = machine.now()
@@ -31,14 +40,19 @@ struct HostContext {
         if loaded.topology.mesh.presharedKeys == .directory {
             let peers = draft.desired.state.peers.compactMap { draft.desired.peerNames[$0.publicKey] }
             let (tags, errors) = options.keyFiles.presharedTags(of: peers)
-            for error in errors.dropFirst() {
-                Terminal.standard.write("error: \(error.place): \(error.message)", to: .error)
+            if let first = errors.first {
+                if names == nil {
+                    for error in errors.dropFirst() {
+                        Terminal.standard.write("error: \(error.place): \(error.message)", to: .error)
+                    }
+                }
+                throw Failure(first)
             }
-            if let first = errors.first { throw Failure(first) }
             presharedTags = tags
         }
-        var facts = try machine.lookUp(
-            names: loaded.topology.endpointNames(dialledFrom: node, at: now), for: draft.desired)
+        let answers =
+            names ?? machine.lookUp(names: loaded.topology.endpointNames(dialledFrom: node, at: now))
+        var facts = try machine.facts(answers, for: draft.desired)
         facts.privateKey = own.tag
         try machine.refuseAnotherInterface(draft.desired.identity)
         facts.presharedKeys = presharedTags

@@ -2,6 +2,7 @@
 
 internal import Glibc
 internal import Netlink
+internal import WeftDiagnostics
 internal import WeftKeys
 internal import WeftLinux
 internal import WeftModel
@@ -95,20 +96,22 @@ struct Machine {
 
     // MARK: Facts
 
+    /// Addresses of host names, in the resolver's order.
+    func lookUp(names: [String]) -> [String: [IPAddress]] { WeftLinux.lookUp(names: names).addresses }
+
     /// What this host adds to a topology.
     ///
     /// - Parameters:
-    ///   - names: host names to resolve.
+    ///   - names: addresses of endpoints' names.
     ///   - draft: what is wanted as far as it hangs on no fact: its own interface does not count, and the paths to its
     ///     endpoints are looked up as its own packets will go.
-    func lookUp(names: [String], for draft: DesiredState) throws -> HostFacts {
-        let answers = WeftLinux.lookUp(names: names)
+    func facts(_ names: [String: [IPAddress]], for draft: DesiredState) throws -> HostFacts {
         let own = Set(try ownMeshes().map(\.interface) + [draft.interface])
         let features = try HostFeatures(transports: transports)
         var endpoints = Set(draft.state.peers.compactMap { $0.endpoint?.address })
-        endpoints.formUnion(answers.addresses.values.compactMap(\.first))
+        endpoints.formUnion(names.values.compactMap(\.first))
         var facts = HostFacts(
-            resolvedNames: answers.addresses,
+            resolvedNames: names,
             linkMTU: try PathMTU(transports: transports).linkMTU(
                 to: endpoints, mark: draft.state.device?.fwMark ?? 0, excluding: draft.interface,
                 hasIPv6: draft.state.addresses.contains { $0.address.family == .v6 }),
@@ -130,7 +133,7 @@ struct Machine {
 
     // MARK: Memory
 
-    func memory(of mesh: MeshIdentity) throws -> MeshMemory {
+    func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory {
         let memory = try state.meshMemory(of: mesh.interface)
         for problem in state.problems {
             Terminal.standard.write("warning: \(problem.description)", to: .error)
@@ -138,7 +141,7 @@ struct Machine {
         return memory
     }
 
-    func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws {
+    func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) {
         try state.store(memory, of: mesh.interface)
     }
 
@@ -148,6 +151,22 @@ struct Machine {
         try programs.clear(interface: mesh.interface)
         try state.forget(mesh.interface)
         try StateSysctls(state).removeIfEmpty()
+    }
+
+    /// Takes an interface for an agent, for as long as the lock lives.
+    func lock(_ mesh: MeshIdentity, agent socket: String) throws(DataplaneError) -> FileLock {
+        try state.lock(mesh.interface, timeout: .zero, agent: socket)
+    }
+
+    /// Keeps the last good topology for the next start.
+    func keep(_ files: SourceFiles, of path: String) throws(DataplaneError) { try state.keep(files, of: path) }
+
+    func keptTopology(of path: String) throws(DataplaneError) -> SourceFiles? { try state.keptTopology(of: path) }
+
+    func trial(of mesh: MeshIdentity) -> KeptTrial? { try? state.trial(of: mesh.interface) }
+
+    func store(_ trial: KeptTrial?, of mesh: MeshIdentity) throws(DataplaneError) {
+        try state.store(trial, of: mesh.interface)
     }
 
     func lock(_ mesh: MeshIdentity) throws -> FileLock {

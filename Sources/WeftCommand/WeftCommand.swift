@@ -11,7 +11,7 @@ package struct WeftCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             CheckCommand.self, ShowCommand.self, PlanCommand.self, ApplyCommand.self, DownCommand.self,
-            StatusCommand.self, DoctorCommand.self, KeyCommand.self,
+            StatusCommand.self, EventsCommand.self, DoctorCommand.self, KeyCommand.self, AgentCommand.self,
         ])
 
     package init() {}

@@ -14,10 +14,13 @@ package struct EchoProbe {
         case refused(Int32)
     }
 
-    private let interface: String
-    private let source: IPAddress
+    private let interface: String?
+    private let source: IPAddress?
 
-    package init(interface: String, source: IPAddress) {
+    /// - Parameters:
+    ///   - interface: that it must leave by; nil: as the host's routes say.
+    ///   - source: nil: the kernel's choice.
+    package init(interface: String?, source: IPAddress?) {
         self.interface = interface
         self.source = source
     }
@@ -50,12 +53,14 @@ package struct EchoProbe {
             ? (Int32(IPPROTO_IP), IP_MTU_DISCOVER) : (Int32(IPPROTO_IPV6), IPV6_MTU_DISCOVER)
         let size = socklen_t(MemoryLayout<Int32>.size)
         guard unsafe setsockopt(descriptor, level, option, &probe, size) == 0 else { return false }
+        guard let interface else { return true }
         let name = Array(interface.utf8)
         return unsafe setsockopt(descriptor, SOL_SOCKET, SO_BINDTODEVICE, name, socklen_t(name.count)) == 0
     }
 
     private func connect(_ descriptor: Int32, _ address: IPAddress) -> Bool {
-        let isBound = unsafe withSocketAddress(source) { unsafe bind(descriptor, $0, $1) == 0 }
+        let isBound =
+            source.map { source in unsafe withSocketAddress(source) { unsafe bind(descriptor, $0, $1) == 0 } } ?? true
         return unsafe isBound && withSocketAddress(address) { unsafe Glibc.connect(descriptor, $0, $1) == 0 }
     }
 

@@ -16,9 +16,10 @@ package struct FileLock: ~Copyable {
     ///
     /// - Parameters:
     ///   - subject: what is locked, in the words of a person; the file's name where it is nil.
+    ///   - agent: the socket of the agent that takes it for as long as it lives; nil for a command.
     ///   - onWait: called once with who holds it, where it must be waited for.
     static func acquire(
-        _ path: String, timeout: Duration, saying subject: String? = nil,
+        _ path: String, timeout: Duration, saying subject: String? = nil, agent: String? = nil,
         onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         var isWaiting = false
@@ -29,21 +30,32 @@ package struct FileLock: ~Copyable {
                 guard hasName(descriptor, path) else { continue }
                 // Who holds it is for people only, so that what goes wrong here is no failure.
                 _ = ftruncate(descriptor.rawValue, 0)
-                try? descriptor.writeAll(Array("\(getpid())\n".utf8))
+                let lines = ["\(getpid())"] + (agent.map { [$0] } ?? [])
+                try? descriptor.writeAll(Array(lines.map { $0 + "\n" }.joined().utf8))
                 return FileLock(descriptor: descriptor, path: path)
             }
             let failure = errno
             guard failure == EWOULDBLOCK || failure == EINTR else { throw .file(Errno(failure), "lock", path) }
+            let holder = Holder(path)
+            // An agent does not let go: whoever wants something goes through it.
+            if let holder, let agent = holder.agent {
+                throw DataplaneError(
+                    .inCharge,
+                    "an agent (process \(holder.process)) is in charge of \(subject ?? path): change the topology that it "
+                        + "watches, and `weft agent reload --socket \(agent)` makes it look at once; to do without it, "
+                        + "stop it first", errno: failure)
+            }
+            let words = holder?.words ?? "another process"
             guard ContinuousClock.now < deadline else {
                 throw DataplaneError(
                     .file,
-                    "\(subject ?? path) has been locked by \(holder(path)) for more than "
+                    "\(subject ?? path) has been locked by \(words) for more than "
                         + "\(timeout.components.seconds) s; wait for it or end it",
                     errno: failure)
             }
             if !isWaiting {
                 isWaiting = true
-                onWait(holder(path))
+                onWait(words)
             }
             usleep(10_000)
         }
@@ -70,9 +82,22 @@ package struct FileLock: ~Copyable {
         return own.st_dev == named.st_dev && own.st_ino == named.st_ino
     }
 
-    private static func holder(_ path: String) -> String {
-        guard let process = readKernelText(path).flatMap({ Int32($0) }) else { return "another process" }
-        guard let name = readKernelText("/proc/\(process)/comm") else { return "process \(process)" }
-        return "\(name) (process \(process))"
+    /// Who holds a lock, as they wrote it down.
+    private struct Holder {
+        var process: Int32
+        /// An agent's socket.
+        var agent: String?
+
+        init?(_ path: String) {
+            let lines = (readKernelText(path) ?? "").split(separator: "\n")
+            guard let process = lines.first.flatMap({ Int32($0) }) else { return nil }
+            self.process = process
+            agent = lines.count > 1 ? String(lines[1]) : nil
+        }
+
+        var words: String {
+            guard let name = readKernelText("/proc/\(process)/comm") else { return "process \(process)" }
+            return "\(name) (process \(process))"
+        }
     }
 }

@@ -219,13 +219,17 @@ extension StateFolder {
 extension StateFolder {
     /// Keeps other runs of weft from changing the same interface for as long as the value lives.
     ///
-    /// - Parameter onWait: called once with the name of the process that holds it, where it must be waited for.
-    /// - Throws: `.file` that names the process which holds it after `timeout`.
+    /// - Parameters:
+    ///   - agent: the socket of the agent that takes it; nil for a command.
+    ///   - onWait: called once with the name of the process that holds it, where it must be waited for.
+    /// - Throws: `.file` that names the process which holds it after `timeout`; `.inCharge` at once where that is an agent.
     package func lock(
-        _ interface: String, timeout: Duration = .seconds(30), onWait: (String) -> Void = { _ in }
+        _ interface: String, timeout: Duration = .seconds(30), agent: String? = nil,
+        onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         try makeOwnFolder()
         return try FileLock.acquire(
-            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", onWait: onWait)
+            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", agent: agent,
+            onWait: onWait)
     }
 }

@@ -57,6 +57,22 @@ struct SysctlRecord: StateRecord {
     var claims: [String: [String]] = [:]
 }
 
+/// What is remembered of a topology on trial, or that failed.
+struct TrialFile: StateRecord {
+    static let currentVersion = 1
+    static var empty: Self { Self() }
+
+    var version = Self.currentVersion
+    /// The boot in which it was put on trial.
+    var bootID = ""
+    /// Empty: there is none.
+    var topology = ""
+    /// Seconds since 1970.
+    var deadline: Int64 = 0
+    var wanted: [String] = []
+    var isRejected = false
+}
+
 /// Why bytes are no record of this kind.
 enum StateRecordError: Error {
     case newer(Int)

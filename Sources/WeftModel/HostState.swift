@@ -2,7 +2,7 @@
 
 /// One mesh's objects on one host. Every collection is sorted by key where it is desired; an observed one is in the
 /// kernel's order.
-package struct HostState: Sendable {
+package struct HostState: Equatable, Sendable {
     /// Nil: the mesh is not on this host.
     package var link: Link?
     package var device: Device?

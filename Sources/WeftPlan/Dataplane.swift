@@ -167,6 +167,8 @@ package struct DataplaneError: Error, Hashable, Sendable, CustomStringConvertibl
         case unsupported
         /// A file below /proc, /run or the state folder.
         case file
+        /// An agent is in charge of the interface.
+        case inCharge
         /// A key is missing, unreadable, or has changed since the plan.
         case key
         case other
@@ -196,7 +198,7 @@ package struct DataplaneError: Error, Hashable, Sendable, CustomStringConvertibl
     package var isRetryable: Bool {
         switch code {
         case .portInUse, .gone, .inconsistent, .noMemory, .file, .other: true
-        case .notPermitted, .noWireGuard, .obstructed, .invalid, .unsupported, .key: false
+        case .notPermitted, .noWireGuard, .obstructed, .invalid, .unsupported, .key, .inCharge: false
         }
     }
 

@@ -181,7 +181,11 @@ extension Reconciler {
 
 extension MeshMemory {
     /// Writes down the endpoints that were applied, and forgets those of peers that are gone.
-    mutating func note(_ application: Application, written: [PublicKey: String], wanted: [Peer]) {
+    ///
+    /// - Parameters:
+    ///   - written: endpoints as the topology has them, where these are names.
+    ///   - wanted: the peers that are wanted.
+    package mutating func note(_ application: Application, written: [PublicKey: String], wanted: [Peer]) {
         var applied = application.plan.endpointsToRemember
         func remember(_ key: PublicKey, _ endpoint: SocketAddress) {
             applied[key] = AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)

@@ -170,7 +170,7 @@ extension Operation.Kind {
 
 extension Operation {
     /// The object, in a few words, with what changes where that is short.
-    fileprivate func phrase(_ labels: PlanLabels) -> String {
+    package func phrase(_ labels: PlanLabels) -> String {
         switch self {
         case .link(.create(let link)): "interface \(link.name.visible)"
         case .link(.setMTU(let name, let old, let new)): "\(name.visible) MTU \(old) → \(new)"

@@ -60,7 +60,7 @@ extension String {
     }
 
     /// Filled with blanks on the right to `width` columns.
-    func padded(to width: Int) -> String {
+    package func padded(to width: Int) -> String {
         self + String(repeating: " ", count: max(0, width - columns))
     }
 

@@ -6,12 +6,16 @@ import Testing
 /// What each target may import. The arrows point down; whoever adds one changes this table, and says why.
 private let allowed: [String: Set<String>] = [
     "Netlink": ["CLinux", "Glibc"],
+    // What an agent decides, without a clock or a socket of its own; its loop is put together where the commands are.
+    "WeftAgent": ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftStatus", "WeftTopology"],
     "WeftDiagnostics": [],
     "WeftFiles": ["Glibc", "WeftDiagnostics"],
     "WeftKeys": ["CLinux", "CSodium", "Glibc", "WeftModel"],
     "WeftLinux": [
-        "CLinux", "Dispatch", "FoundationEssentials", "Glibc", "Netlink", "Synchronization", "WeftKeys", "WeftModel",
-        "WeftPlan",
+        // Diagnostics for the files of a topology, which the state folder keeps.
+        "CLinux", "Dispatch", "FoundationEssentials", "Glibc", "Netlink", "Synchronization", "WeftDiagnostics",
+        "WeftKeys",
+        "WeftModel", "WeftPlan",
     ],
     "WeftLoop": ["CLinux", "Glibc", "Synchronization"],
     "WeftModel": [],

@@ -179,7 +179,7 @@ by_hand "one taken out" "sets ports4 -0 +1" "nft delete element $table ports4 '{
 by_hand "all taken out" "sets ports6 -0 +3" "nft flush map $table ports6"
 by_hand "an element's counter" "sets ports4 -1 +1" "
     nft delete element $table ports4 '{ $element }'; nft add element $table ports4 '{ $element : $other }'"
-by_hand "an element with a timeout" "stranger set mine: flags 16" "
+by_hand "an element with a timeout" "stranger set mine: type ipv4_addr; flags timeout" "
     nft add set $table mine '{ type ipv4_addr; flags timeout; elements = { 10.0.0.1 timeout 1h }; }'"
 by_hand "a set deleted, with the rules that look into it" "chains postrouting -0 +2
 sets nat-src4 comes" "nft flush chain $table postrouting; nft delete set $table nat-src4"
@@ -187,7 +187,7 @@ by_hand "a set of another type" "chains postrouting -0 +2
 sets nat-src4 -0 +2 and more" "nft flush chain $table postrouting; nft delete set $table nat-src4; nft add set $table nat-src4 '{ type ipv6_addr; flags interval; }'"
 by_hand "a set without ranges" "chains postrouting -0 +2
 sets nat-src4 comes
-stranger set nat-src4: flags 0" "
+stranger set nat-src4: type ipv4_addr" "
     nft flush chain $table postrouting; nft delete set $table nat-src4; nft add set $table nat-src4 '{ type ipv4_addr; }'" 
 by_hand "a counter deleted" "counters $other comes
 sets pairs4 -0 +4
@@ -236,6 +236,8 @@ for family in IPv4 IPv6; do
     drop_tunnel="$ip rule delete priority $((priority + 1))"
     is_main="$family $priority lookup main suppress_prefixlength 0"
     is_tunnel="$family $((priority + 1)) not fwmark $mark lookup $number"
+    # What weft would not write is told as `ip rule` tells it.
+    at_main="$family $priority from all lookup main" at_tunnel="$family $((priority + 1))"
     by_hand "$family: the first rule deleted" "rule add $is_main" "$drop_main"
     by_hand "$family: the second" "rule add $is_tunnel" "$drop_tunnel"
     by_hand "$family: the second's priority" "rule add $is_tunnel
@@ -243,20 +245,20 @@ rule remove $family 9000 not fwmark $mark lookup $number" "$drop_tunnel; ${tunne
     by_hand "$family: its mark" "rule add $is_tunnel
 rule remove ${is_tunnel/fwmark $mark/fwmark 0x5}" "$drop_tunnel; ${tunnel/fwmark $mark/fwmark 0x5/0xffffffff}"
     by_hand "$family: its mask" "rule add $is_tunnel
-rule remove $is_tunnel fwmask 0xffff" "$drop_tunnel; ${tunnel/fwmark $mark/fwmark ${mark%/*}/0xffff}"
+rule remove $at_tunnel not from all fwmark ${mark%/*}/0xffff lookup $number" "$drop_tunnel; ${tunnel/fwmark $mark/fwmark ${mark%/*}/0xffff}"
     by_hand "$family: its table" "rule add $is_tunnel
 rule remove ${is_tunnel/lookup $number/lookup 999}" "$drop_tunnel; ${tunnel/lookup $number/lookup 999}"
     by_hand "$family: not inverted" "rule add $is_tunnel
-rule remove $is_tunnel (not inverted)" "$drop_tunnel; ${tunnel/not fwmark/fwmark}"
+rule remove $at_tunnel from all fwmark $mark lookup $number" "$drop_tunnel; ${tunnel/not fwmark/fwmark}"
     by_hand "$family: for some only" "rule add $is_tunnel
-rule remove $is_tunnel iif lo" "$drop_tunnel; $tunnel iif lo"
+rule remove $at_tunnel not from all fwmark $mark iif lo lookup $number" "$drop_tunnel; $tunnel iif lo"
     by_hand "$family: what the first suppresses" "rule add $is_main
-rule remove $family $priority lookup main suppress_prefixlength 0 suppress_prefixlength 5" "$drop_main; ${main/length 0/length 5}"
+rule remove $at_main suppress_prefixlength 5" "$drop_main; ${main/length 0/length 5}"
     by_hand "$family: nothing suppressed" "rule add $is_main
-rule remove $family $priority lookup main suppress_prefixlength 0 (with the default route)" "$drop_main; ${main/suppress_prefixlength 0/}"
+rule remove $at_main" "$drop_main; ${main/suppress_prefixlength 0/}"
     by_hand "$family: another action" "rule add $is_tunnel
-rule remove ${is_tunnel/lookup $number/lookup 0} unreachable" "$drop_tunnel; ${tunnel/lookup $number/unreachable}"
-    by_hand "$family: one more of ours" "rule remove $is_tunnel iif lo" "$tunnel iif lo"
+rule remove $at_tunnel not from all fwmark $mark unreachable" "$drop_tunnel; ${tunnel/lookup $number/unreachable}"
+    by_hand "$family: one more of ours" "rule remove $at_tunnel not from all fwmark $mark iif lo lookup $number" "$tunnel iif lo"
 done
 enter fra ip rule add from 192.0.2.1 lookup 77 priority 100
 unchanged fra "somebody's own rule is nobody's business"

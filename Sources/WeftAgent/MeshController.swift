@@ -1,0 +1,358 @@
+// One mesh under an agent's care: what wakes it, and the next bounded piece of work. No clock, no socket, no thread.
+
+import WeftDiagnostics
+package import WeftModel
+package import WeftPlan
+import WeftReconcile
+package import WeftTopology
+
+/// Leads one mesh from wake-up to wake-up, always by the same full pass: read the topology, compile, observe, diff,
+/// apply in steps, and look again. Everything that happens only wakes it (rule 1 of reconciling):
+///
+///     topology ─► read ─► compile ─┐
+///     names, clock, host's facts ──┴─► in force ─► pass ─► nothing to do ─► wait for the next wake-up
+///     kernel's events, poll, reload ─────────────►   │  └► step, step, … ─► the next pass
+///
+/// What is in force is replaced only by what was read whole, has no error, and can be on this host.
+package final class MeshController<Host: MeshHost> {
+    /// What woke it.
+    package struct Wake: OptionSet, Sendable {
+        package let rawValue: Int
+        package init(rawValue: Int) { self.rawValue = rawValue }
+
+        /// Something in the topology's folder may have changed.
+        package static var topology: Wake { Wake(rawValue: 1) }
+        /// The state in force must be compiled anew: a clock boundary, names, what the host adds.
+        package static var compile: Wake { Wake(rawValue: 2) }
+        /// The kernel must be looked at.
+        package static var pass: Wake { Wake(rawValue: 4) }
+    }
+
+    package struct Settings: Sendable {
+        /// What is done about changes from outside.
+        package enum Drift: String, Sendable, CaseIterable { case repair, report }
+
+        package var drift = Drift.repair
+        /// How often what has no events is looked at.
+        package var poll = Duration.seconds(5)
+        /// How changes are judged; nil: they are not.
+        package var confirm: ConfirmSettings?
+
+        package init() {}
+    }
+
+    /// Where it stands, in a word for the status document.
+    package enum Stage: String, Sendable {
+        /// There is no topology to go by.
+        case waiting
+        /// The host is as wanted.
+        case converged
+        /// Operations are under way.
+        case applying
+        /// Something was changed from outside, and is only reported.
+        case drifted
+        /// What must be done again and again waits a little.
+        case held
+        /// Something that is not weft's stands in the way.
+        case blocked
+        /// Operations fail.
+        case failing
+    }
+
+    /// Operations under way.
+    private struct Job {
+        var application: Application
+        var observation: Observation
+        var isDrift: Bool
+    }
+
+    /// What is in force.
+    package struct Force {
+        package var revision: Revision<Host.Source>
+        package var compilation: Compilation
+        package var desired: DesiredState { compilation.desired }
+        package var mesh: MeshIdentity { desired.identity }
+    }
+
+    package let settings: Settings
+    package internal(set) var host: Host
+    private let emit: (AgentEvent) -> Void
+
+    package internal(set) var force: Force?
+    /// Why what the folder holds is not in force; nil where it is.
+    var refusal: AgentProblem?
+    /// Why what is in force cannot be compiled anew: what it was compiled to before stays.
+    var obsolescence: AgentProblem?
+    /// What a person must know.
+    package var problem: AgentProblem? { refusal ?? obsolescence }
+    package private(set) var stage = Stage.waiting
+    package private(set) var observation: Observation?
+    /// What differs, where that is not being repaired.
+    package private(set) var remaining: Plan?
+    /// Why the kernel could not be read.
+    package private(set) var failure: String?
+    package private(set) var figures = Figures()
+
+    var pending: Wake = [.topology]
+    private var reconciler: Reconciler<Host.Plane>?
+    var memory = MeshMemory()
+    var names: [String: [IPAddress]] = [:]
+    private var job: Job?
+    var guarding = DriftGuard()
+    var heldUntil: ContinuousClock.Instant?
+    private var nextPoll: ContinuousClock.Instant?
+    /// Whether the state in force was reached: what differs from then on was changed from outside.
+    var isSettled = false
+    private var hints: [String] = []
+    var reported: Set<Operation> = []
+    private var obstacles: [ForeignObject] = []
+    var handshakes = HandshakeWatch()
+    /// A change that must prove itself, what it is, and what was in force before.
+    var trial: (trial: Trial, candidate: Force, previous: Force)?
+    var due: [Probe] = []
+    /// A topology that failed on trial.
+    var rejected: (id: String, problem: AgentProblem)?
+
+    package init(host: Host, settings: Settings, emit: @escaping (AgentEvent) -> Void) {
+        self.host = host
+        self.settings = settings
+        self.emit = emit
+    }
+
+    package func wake(_ reasons: Wake) { pending.formUnion(reasons) }
+
+    /// The kernel told of changes.
+    ///
+    /// - Parameter hints: who changed what, as far as the kernel tells.
+    package func noteKernelEvents(_ hints: [String]) {
+        self.hints += hints.prefix(max(0, 16 - self.hints.count))
+        wake(.pass)
+    }
+
+    /// Everything is looked at anew, and nothing waits any longer.
+    package func reload() {
+        guarding.reset()
+        heldUntil = nil
+        reported = []
+        wake([.topology, .compile, .pass])
+    }
+
+    // MARK: Names
+
+    /// Names whose answers would change something: all at first, later those of peers that are silent.
+    package func namesToResolve(isFirst: Bool) -> [String] {
+        guard let force else { return [] }
+        let wanted = host.endpointNames(force.revision)
+        if isFirst { return wanted }
+        let silent = handshakes.silent
+        let dialled = force.desired.endpointNames.filter { silent.contains($0.key) }
+        return wanted.filter { name in dialled.values.contains { $0.hasPrefix("\(name):") } || names[name] == nil }
+    }
+
+    /// Takes answers; a name without one keeps the last one it had.
+    package func take(names answers: [String: [IPAddress]]) {
+        var changed: [String] = []
+        for (name, addresses) in answers where !addresses.isEmpty && names[name] != addresses {
+            names[name] = addresses
+            changed.append(name)
+        }
+        if changed.isEmpty { return }
+        say(.info, .names, "resolved \(changed.sorted().prefix(8).joined(separator: ", "))")
+        wake(.compile)
+    }
+
+    // MARK: Work
+
+    /// Does the next piece of work.
+    ///
+    /// - Returns: when to call again where nothing wakes it before: `now` where there is more to do.
+    package func step(at now: ContinuousClock.Instant) -> ContinuousClock.Instant {
+        if job != nil {
+            stepJob(at: now)
+            return now
+        }
+        if pending.contains(.topology) {
+            pending.remove(.topology)
+            readTopology(at: now)
+            return now
+        }
+        if pending.contains(.compile) {
+            pending.remove(.compile)
+            compileAgain()
+            return now
+        }
+        let nextOfTrial = stepTrial(at: now)
+        if let nextPoll, nextPoll <= now { pending.insert(.pass) }
+        if let heldUntil, heldUntil <= now {
+            self.heldUntil = nil
+            pending.insert(.pass)
+        }
+        if pending.contains(.pass) {
+            pending.remove(.pass)
+            pass(at: now)
+            if job != nil { return now }
+        }
+        let poll = min(nextPoll ?? now + settings.poll, nextOfTrial ?? now + settings.poll)
+        return pending.isEmpty ? min(poll, heldUntil ?? poll) : now
+    }
+
+    // MARK: A pass
+
+    private func pass(at now: ContinuousClock.Instant) {
+        nextPoll = now + settings.poll
+        guard let force else {
+            stage = .waiting
+            return
+        }
+        figures.passes += 1
+        let plan: Plan
+        do throws(DataplaneError) {
+            if reconciler == nil { reconciler = Reconciler(try host.openDataplane()) }
+            guard let (found, seen) = try reconciler?.plan(force.mesh, desired: force.desired, memory: memory) else {
+                return
+            }
+            (plan, observation) = (found, seen)
+            failure = nil
+        } catch {
+            if failure != error.description { say(.error, .agent, error.description) }
+            failure = error.description
+            stage = .failing
+            return
+        }
+        observation.map(watchHandshakes)
+        name(obstacles: plan.obstacles + plan.hindrances)
+        decide(plan, at: now)
+    }
+
+    private func decide(_ plan: Plan, at now: ContinuousClock.Instant) {
+        guard let observation else { return }
+        if plan.isHeld || plan.isBlocked {
+            (stage, remaining) = (.blocked, plan)
+            return
+        }
+        let operations = plan.operations.map(\.operation)
+        if operations.isEmpty {
+            if !plan.endpointsToRemember.isEmpty { remember(Application(plan)) }
+            if stage != .converged, !isSettled { say(.info, .apply, "the host is as the topology wants it") }
+            stage = plan.obstacles.isEmpty ? .converged : .blocked
+            (isSettled, remaining, hints, reported) = (true, nil, [], [])
+            return
+        }
+        if isSettled { report(drift: operations) }
+        if isSettled, settings.drift == .report {
+            (stage, remaining) = (.drifted, plan)
+            return
+        }
+        let wait = guarding.wait(for: operations, at: now)
+        if wait > .zero {
+            if stage != .held {
+                say(
+                    .warning, isSettled ? .drift : .apply,
+                    "the same had to be done again and again: the next try is in \(wait.components.seconds + 1) s")
+            }
+            (stage, remaining, heldUntil) = (.held, plan, now + wait)
+            return
+        }
+        stage = .applying
+        job = Job(application: Application(plan), observation: observation, isDrift: isSettled)
+    }
+
+    private func stepJob(at now: ContinuousClock.Instant) {
+        guard var job, var reconciler else { return }
+        // One owner each: what they hold is changed where it is, not copied.
+        (self.job, self.reconciler) = (nil, nil)
+        _ = job.application.step(&reconciler.dataplane)
+        self.reconciler = reconciler
+        if job.application.isFinished { finish(job, at: now) } else { self.job = job }
+    }
+
+    private func finish(_ job: Job, at now: ContinuousClock.Instant) {
+        let operations = job.application.plan.operations.map(\.operation)
+        let failed = zip(operations, job.application.outcomes).filter { $0.1.isFailure }
+        guarding.note(operations, failures: Set(failed.map(\.0)), at: now)
+        figures.changes += operations.count - failed.count
+        if job.isDrift { figures.repairs += 1 } else { figures.applies += 1 }
+        remember(job.application)
+        let done = operations.count - failed.count
+        if done > 0 {
+            say(
+                job.isDrift ? .info : .notice, .apply,
+                "\(job.isDrift ? "repaired" : "applied") \(list(operations.filter { op in !failed.contains { $0.0 == op } }))"
+            )
+        }
+        for (operation, outcome) in failed.prefix(8) {
+            guard case .failed(let error) = outcome else { continue }
+            say(.error, .apply, "\(host.phrase(operation)): \(error.description)")
+        }
+        stage = failed.isEmpty ? .applying : .failing
+        // What came of it is seen by the next pass: only an empty one settles.
+        wake(.pass)
+    }
+
+    private func remember(_ application: Application) {
+        guard let force else { return }
+        var remembered = memory
+        remembered.note(application, written: force.desired.endpointNames, wanted: force.desired.state.peers)
+        if remembered == memory { return }
+        memory = remembered
+        do throws(DataplaneError) {
+            try host.remember(memory, of: force.mesh)
+        } catch {
+            say(.warning, .agent, error.description)
+        }
+    }
+
+    // MARK: Saying it
+
+    private func report(drift operations: [Operation]) {
+        let found = Set(operations)
+        defer { hints = [] }
+        if found.isSubset(of: reported) { return }
+        reported.formUnion(found)
+        let by = hints.isEmpty ? "" : " (\(hints.joined(separator: "; ")))"
+        say(.warning, .drift, "changed from outside: \(list(operations))\(by)")
+        figures.drifts += 1
+    }
+
+    private func name(obstacles found: [ForeignObject]) {
+        for object in found where !obstacles.contains(object) {
+            say(
+                .warning, .drift, object.remedy.isEmpty ? object.description : "\(object.description). \(object.remedy)"
+            )
+        }
+        obstacles = found
+    }
+
+    private func watchHandshakes(_ observation: Observation) {
+        let names = force?.desired.peerNames ?? [:]
+        for change in handshakes.changes(in: observation) {
+            let peer = names[change.key] ?? change.key.base64
+            say(change.isUp ? .info : .notice, .handshake, "\(peer) is \(change.isUp ? "up" : "down")")
+        }
+    }
+
+    private func list(_ operations: [Operation]) -> String {
+        let signs: [Operation.Action: String] = [.add: "+", .change: "~", .remove: "-"]
+        let some = operations.prefix(6).map { "\(signs[$0.action] ?? "") \(host.phrase($0))" }.joined(separator: ", ")
+        return operations.count > 6 ? "\(some) and \(operations.count - 6) more" : some
+    }
+
+    func say(_ level: AgentEvent.Level, _ kind: AgentEvent.Kind, _ message: String) {
+        emit(AgentEvent(level, kind, interface: force?.mesh.interface, message))
+    }
+}
+
+/// What a controller has done since its start.
+package struct Figures: Hashable, Sendable {
+    package var passes = 0
+    /// Passes that found something changed from outside.
+    package var drifts = 0
+    /// Plans that were applied because of it.
+    package var repairs = 0
+    /// Plans that were applied because something else was wanted.
+    package var applies = 0
+    /// Operations that were done.
+    package var changes = 0
+
+    package init() {}
+}

@@ -1,0 +1,121 @@
+// What the folder holds becomes what is in force, or is refused and said.
+
+import WeftDiagnostics
+import WeftModel
+import WeftPlan
+import WeftTopology
+
+extension MeshController {
+    func readTopology(at now: ContinuousClock.Instant) {
+        switch host.read() {
+        case .good(let revision): consider(revision, at: now)
+        case .broken(let problem): refuse(problem)
+        }
+        if force == nil, let kept = host.kept() { adopt(kept, at: now) }
+    }
+
+    private func consider(_ revision: Revision<Host.Source>, at now: ContinuousClock.Instant) {
+        if revision.id == trial?.candidate.revision.id { return }
+        if revision.id == force?.revision.id {
+            if refusal != nil { say(.notice, .revision, "the topology is again what is in force (\(revision.id))") }
+            (refusal, rejected) = (nil, nil)
+            force?.revision.origin = .folder
+        } else if let rejected, revision.id == rejected.id {
+            refuse(rejected.problem)
+        } else {
+            adopt(revision, at: now)
+        }
+    }
+
+    /// Takes a topology into force, or begins its trial, where it can be on this host.
+    private func adopt(_ revision: Revision<Host.Source>, at now: ContinuousClock.Instant) {
+        do throws(AgentProblem) {
+            if force == nil { try prime(revision) }
+            let compilation = try host.compile(revision, names: names)
+            let candidate = Force(revision: revision, compilation: compilation)
+            if let old = force?.mesh, old != candidate.mesh {
+                throw AgentProblem(
+                    "the topology now calls this host's mesh \(candidate.mesh.mesh) on \(candidate.mesh.interface): sessions "
+                        + "cannot move there; stop the agent, `weft down --interface \(old.interface)`, and start it again"
+                )
+            }
+            try host.takeCharge(of: candidate.mesh)
+            if try isAwaited(candidate, at: now) { return }
+            enforce(candidate)
+            settle(candidate.revision)
+        } catch {
+            refuse(error)
+        }
+    }
+
+    /// From now on this is what is wanted.
+    func enforce(_ candidate: Force) {
+        force = candidate
+        if candidate.revision.origin == .folder { refusal = nil }
+        obsolescence = nil
+        guarding.reset()
+        heldUntil = nil
+        isSettled = false
+        reported = []
+        let origin =
+            candidate.revision.origin == .kept
+            ? "kept from before, because what is in the folder cannot be used" : "in force"
+        say(.notice, .revision, "topology \(candidate.revision.id), \(origin)")
+        for warning in candidate.compilation.diagnostics { say(.warning, .revision, warning.message) }
+        wake(.pass)
+    }
+
+    /// It is what the next start begins with.
+    func settle(_ revision: Revision<Host.Source>) {
+        if revision.origin == .kept { return }
+        do throws(AgentProblem) {
+            try host.keep(revision)
+        } catch {
+            say(.warning, .revision, "\(error.summary): after a restart without a topology there is none to go by")
+        }
+    }
+
+    /// What was remembered of the mesh: endpoints' names have their last answers in it.
+    private func prime(_ revision: Revision<Host.Source>) throws(AgentProblem) {
+        let mesh = try host.compile(revision, names: [:]).desired.identity
+        do throws(DataplaneError) {
+            memory = try host.memory(of: mesh)
+        } catch {
+            say(.warning, .agent, error.description)
+        }
+        for endpoint in memory.endpoints.entries.map(\.endpoint) {
+            guard let written = endpoint.name, let colon = written.lastIndex(of: ":") else { continue }
+            names[String(written[..<colon])] = [endpoint.address.address]
+        }
+    }
+
+    func refuse(_ problem: AgentProblem) {
+        if refusal != problem { tell(problem) }
+        refusal = problem
+    }
+
+    private func tell(_ problem: AgentProblem) {
+        let rest = force.map { "; \($0.revision.id) stays in force" } ?? "; nothing is in force yet"
+        say(.error, .revision, problem.summary + rest)
+        for line in problem.details.split(separator: "\n") { say(.error, .revision, String(line)) }
+    }
+
+    func compileAgain() {
+        guard let force else { return }
+        do throws(AgentProblem) {
+            let compilation = try host.compile(force.revision, names: names)
+            guard compilation.desired.identity == force.mesh else { return }
+            let isNew = compilation.desired.state != force.desired.state
+            self.force?.compilation = compilation
+            if isNew {
+                isSettled = false
+                reported = []
+            }
+            obsolescence = nil
+            wake(.pass)
+        } catch {
+            if obsolescence != error { tell(error) }
+            obsolescence = error
+        }
+    }
+}

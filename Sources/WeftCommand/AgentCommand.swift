@@ -1,0 +1,191 @@
+// weft agent: the daemon, and what is asked of it.
+
+internal import ArgumentParser
+internal import WeftAgent
+internal import WeftKeys
+internal import WeftLinux
+internal import WeftLoop
+internal import WeftModel
+internal import WeftStatus
+
+struct AgentCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "agent",
+        abstract: "Keep this host as the topology wants it, for as long as it runs.",
+        subcommands: [
+            AgentRunCommand.self, AgentReloadCommand.self, AgentConfirmCommand.self, AgentRevertCommand.self,
+            AgentStatusCommand.self,
+        ],
+        defaultSubcommand: AgentRunCommand.self)
+}
+
+/// Where the agent listens.
+struct SocketOption: ParsableArguments {
+    static let defaultPath = "/run/weft/agent.sock"
+
+    @Option(help: ArgumentHelp("The agent's socket.", valueName: "path"))
+    var socket = Self.defaultPath
+}
+
+extension AgentEvent.Level: ExpressibleByArgument {
+    package init?(argument: String) {
+        guard let level = Self.allCases.first(where: { $0.name == argument }) else { return nil }
+        self = level
+    }
+}
+
+extension MeshController<AgentHost>.Settings.Drift: ExpressibleByArgument {}
+
+struct AgentRunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Watch topologies and the kernel, and put right what differs (the default).",
+        discussion: """
+            Runs in the foreground; systemd starts it. SIGHUP, and `weft agent reload`, make it look at everything at once. When \
+            it ends, the tunnels stay up: `weft down` takes a mesh down.
+            """)
+
+    @Argument(help: "The topologies: folders of YAML files, or single files; each has an interface of its own here.")
+    var topologies = ["/etc/weft/topology"]
+    @Option(
+        name: .customLong("private-key"),
+        help: ArgumentHelp(
+            "This host's private key: one for all, or one for each topology in order.", valueName: "file"))
+    var privateKeys: [String] = []
+    @Option(
+        help: ArgumentHelp(
+            "Preshared keys, a file each by the peer's node name (`presharedKeys: directory`).", valueName: "folder"))
+    var presharedKeys = KeyFiles.defaultPresharedKeys
+    @Option(help: ArgumentHelp("What must be remembered between runs.", valueName: "folder"))
+    var stateDir = "/var/lib/weft"
+    @OptionGroup var socket: SocketOption
+    @Option(
+        help: ArgumentHelp(
+            "Who besides root may ask the agent; the group weft, where there is one.", valueName: "group"))
+    var group: String?
+    @Option(help: "What to do about changes from outside: repair or report.")
+    var drift = MeshController<AgentHost>.Settings.Drift.repair
+    @Option(
+        help: ArgumentHelp("How often to look at what the kernel tells nobody about, 1 to 30.", valueName: "seconds"))
+    var poll = 5
+    @Option(
+        help: ArgumentHelp(
+            "Put changes of the topology on trial: what does not prove itself in this time is taken back, 10 to 3600.",
+            discussion: "Peers that answered an echo request before a change must answer after it.",
+            valueName: "seconds"))
+    var confirmWithin: Int?
+    @Option(
+        name: .customLong("confirm-ping"),
+        help: ArgumentHelp("An address that must answer after a change too; may be repeated.", valueName: "address"))
+    var confirmPings: [String] = []
+    @Flag(help: "Only `weft agent confirm` keeps a change.")
+    var confirmManually = false
+    @Option(help: "error, warning, notice, info or debug: events of less weight are not logged.")
+    var logLevel = AgentEvent.Level.info
+
+    func validate() throws {
+        if !(1...30).contains(poll) { throw ValidationError("--poll takes 1 to 30 seconds") }
+        if privateKeys.count > 1, privateKeys.count != topologies.count {
+            throw ValidationError("--private-key is given once, or once for each of the \(topologies.count) topologies")
+        }
+        if let confirmWithin, !(10...3600).contains(confirmWithin) {
+            throw ValidationError("--confirm-within takes 10 to 3600 seconds")
+        }
+        if confirmWithin == nil, confirmManually || !confirmPings.isEmpty {
+            throw ValidationError("--confirm-ping and --confirm-manually need --confirm-within")
+        }
+        for text in confirmPings where IPAddress(text) == nil {
+            throw ValidationError("--confirm-ping takes an address, and \(text) is none")
+        }
+        if Set(topologies).count != topologies.count { throw ValidationError("a topology is named twice") }
+    }
+
+    func run() throws {
+        var code: Int32 = 0
+        try reportingFailures {
+            ProcessHardening.apply()
+            try requireNetworkRights(for: "be an agent")
+            var host = HostOptions.parseOrExit([])
+            host.presharedKeys = presharedKeys
+            host.stateDir = stateDir
+            var settings = AgentService.Settings(
+                topologies: topologies, keys: privateKeys, host: host, socket: socket.socket, group: group)
+            settings.controller.drift = drift
+            settings.controller.poll = .seconds(poll)
+            settings.controller.confirm = confirmWithin.map { seconds in
+                ConfirmSettings(
+                    within: .seconds(seconds), addresses: confirmPings.compactMap { IPAddress($0) },
+                    isManual: confirmManually)
+            }
+            do {
+                code = try AgentService(settings, log: AgentLog(least: logLevel)).run()
+            } catch let error as LoopError {
+                throw Failure(error.description)
+            }
+        }
+        if code != 0 { throw ExitCode(code) }
+    }
+}
+
+struct AgentReloadCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reload", abstract: "Make the agent read its topologies and look at the kernel at once.")
+
+    @OptionGroup var socket: SocketOption
+
+    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("reload") } }
+}
+
+struct AgentConfirmCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "confirm", abstract: "Keep the change that is on trial.")
+
+    @OptionGroup var socket: SocketOption
+
+    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("confirm") } }
+}
+
+struct AgentRevertCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "revert", abstract: "Take the change that is on trial back now.")
+
+    @OptionGroup var socket: SocketOption
+
+    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("revert") } }
+}
+
+struct AgentStatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show the agent's own document, as JSON: topologies in force, problems, figures.")
+
+    @OptionGroup var socket: SocketOption
+
+    func run() throws {
+        try reportingFailures {
+            Terminal.standard.write(try AgentClient(socket.socket).ask("status"), terminator: "")
+        }
+    }
+}
+
+struct EventsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "events",
+        abstract: "Show what happens, a line each, from now on: peers up and down, drift, changes, topologies.")
+
+    @OptionGroup var socket: SocketOption
+    @Option(help: "text or json (a document a line).")
+    var format = OutputFormat.text
+
+    func run() throws {
+        try reportingFailures {
+            try AgentClient(socket.socket).follow("events") { line in
+                switch format {
+                case .json: Terminal.standard.write(line)
+                case .text: Terminal.standard.write(EventDocument.text(ofLine: line))
+                }
+                return !Terminal.standard.hasNoReader
+            }
+        }
+    }
+}

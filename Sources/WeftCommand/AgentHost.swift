@@ -1,0 +1,181 @@
+// One topology on this machine, as an agent's controller sees it.
+
+internal import Glibc
+internal import WeftAgent
+internal import WeftDiagnostics
+internal import WeftFiles
+internal import WeftKeys
+internal import WeftLinux
+internal import WeftModel
+internal import WeftPlan
+internal import WeftRender
+internal import WeftTopology
+
+/// Reads, compiles and remembers for one mesh, by the same code as the commands.
+final class AgentHost: MeshHost {
+    typealias Source = LoadedTopology
+
+    let path: String
+    private let options: HostOptions
+    private let socket: String
+    let machine: Machine
+    private var lock: FileLock?
+    private var labels = PlanLabels()
+    /// Which keys the state in force was compiled with: an operation reads them again, and takes no others.
+    private var keys: (own: OwnKey, preshared: [String: SecretTag])?
+
+    init(path: String, options: HostOptions, socket: String) throws {
+        self.path = path
+        self.options = options
+        self.socket = socket
+        machine = try Machine(stateDirectory: options.stateDir)
+    }
+
+    /// Makes the socket's own folder; systemd has made it already.
+    static func makeFolder(of socket: String) throws {
+        guard let slash = socket.lastIndex(of: "/"), slash != socket.startIndex else { return }
+        let folder = String(socket[..<slash])
+        if mkdir(folder, 0o755) == 0 || errno == EEXIST { return }
+        throw Failure(
+            "\(folder) cannot be made: \(String(cString: strerror(errno)))", remedy: "name another socket with --socket"
+        )
+    }
+
+    // MARK: The topology
+
+    func read() -> TopologyReading<LoadedTopology> {
+        let (topology, files, diagnostics) = LoadedTopology.read(path)
+        guard let topology else { return .broken(Self.problem(diagnostics, files, of: path)) }
+        let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
+        return .good(Revision(id: files.revision(below: path), origin: .folder, source: loaded))
+    }
+
+    func kept() -> Revision<LoadedTopology>? {
+        guard let files = try? machine.keptTopology(of: path) else { return nil }
+        let (topology, diagnostics) = TopologyReader.read(files, at: machine.now())
+        guard let topology else { return nil }
+        let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
+        return Revision(id: files.revision(below: path), origin: .kept, source: loaded)
+    }
+
+    func keep(_ revision: Revision<LoadedTopology>) throws(AgentProblem) {
+        do throws(DataplaneError) {
+            try machine.keep(revision.source.files, of: path)
+        } catch {
+            throw AgentProblem(error.description)
+        }
+    }
+
+    func compile(
+        _ revision: Revision<LoadedTopology>, names: [String: [IPAddress]]
+    ) throws(AgentProblem) -> Compilation {
+        let context: HostContext
+        do {
+            context = try HostContext(revision.source, options: options, machine: machine, names: names)
+        } catch {
+            throw Self.problem(error)
+        }
+        let refusals = context.compilation.refusals
+        if !refusals.isEmpty {
+            var problem = Self.problem(refusals, revision.source.files, of: path)
+            problem.summary =
+                "this host cannot be what the topology wants of \(context.desired.node): \(problem.summary)"
+            throw problem
+        }
+        keys = (context.own, context.presharedTags)
+        labels = context.labels
+        return context.compilation
+    }
+
+    func endpointNames(_ revision: Revision<LoadedTopology>) -> [String] {
+        guard let own = keys?.own, let node = revision.source.topology.index(ofKey: own.publicKey) else { return [] }
+        return revision.source.topology.endpointNames(dialledFrom: node, at: machine.now())
+    }
+
+    func address(ofNode name: String, in revision: Revision<LoadedTopology>) -> IPAddress? {
+        let topology = revision.source.topology
+        guard let index = topology.index(ofNode: name) else { return nil }
+        let own = keys.flatMap { topology.index(ofKey: $0.own.publicKey) }.map { topology.nodes[$0].addresses } ?? []
+        let families = Set(own.map { $0.value.family })
+        let addresses = topology.nodes[index].addresses.map(\.value)
+        return addresses.first { families.contains($0.family) } ?? addresses.first
+    }
+
+    private static func problem(_ diagnostics: [Diagnostic], _ files: SourceFiles, of path: String) -> AgentProblem {
+        let errors = diagnostics.filter { $0.severity == .error }
+        let text = DiagnosticText(usesColour: false).render(errors, in: files)
+        let first = errors.first?.message ?? "it could not be read"
+        return AgentProblem(
+            errors.count > 1 ? "\(path) has \(errors.count) errors; the first: \(first)" : "\(path): \(first)",
+            details: text)
+    }
+
+    private static func problem(_ error: any Error) -> AgentProblem {
+        switch error {
+        case let failure as Failure:
+            AgentProblem(failure.remedy.isEmpty ? failure.message : "\(failure.message): \(failure.remedy)")
+        case let error as KeyError:
+            AgentProblem("\(error.place): \(error.message)\(error.remedy.isEmpty ? "" : ": \(error.remedy)")")
+        case let error as DataplaneError: AgentProblem(error.description)
+        default: AgentProblem("\(error)")
+        }
+    }
+
+    // MARK: The interface
+
+    func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) {
+        if lock != nil { return }
+        do throws(DataplaneError) {
+            lock = try machine.lock(mesh, agent: socket)
+        } catch {
+            throw AgentProblem(error.description, isFatal: error.code == .inCharge)
+        }
+    }
+
+    func openDataplane() throws(DataplaneError) -> HookedDataplane<KernelDataplane> {
+        let files = options.keyFiles
+        do {
+            return try machine.dataplane { [weak self] () throws(DataplaneError) in
+                guard let keys = self?.keys else { throw DataplaneError(.key, "no key has been read yet") }
+                do throws(KeyError) {
+                    return try files.arena(own: keys.own, preshared: keys.preshared)
+                } catch {
+                    throw DataplaneError(.key, "\(error.place): \(error.message)")
+                }
+            }
+        } catch let error as DataplaneError {
+            throw error
+        } catch {
+            throw DataplaneError(.other, "\(error)")
+        }
+    }
+
+    // MARK: Memory
+
+    func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory { try machine.memory(of: mesh) }
+
+    func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) {
+        try machine.remember(memory, of: mesh)
+    }
+
+    func trial(of mesh: MeshIdentity) -> TrialRecord? {
+        machine.trial(of: mesh).map {
+            TrialRecord(id: $0.id, deadline: $0.deadline, wanted: $0.wanted, isRejected: $0.isRejected)
+        }
+    }
+
+    func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(AgentProblem) {
+        do throws(DataplaneError) {
+            try machine.store(
+                trial.map {
+                    KeptTrial(id: $0.id, deadline: $0.deadline, wanted: $0.wanted, isRejected: $0.isRejected)
+                }, of: mesh)
+        } catch {
+            throw AgentProblem(error.description)
+        }
+    }
+
+    func now() -> UnixTime { machine.now() }
+
+    func phrase(_ operation: Operation) -> String { operation.phrase(labels) }
+}

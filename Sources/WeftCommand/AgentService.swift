@@ -1,0 +1,379 @@
+// The agent as a process: one loop that waits for everything, and controllers that it wakes.
+
+internal import Glibc
+internal import WeftAgent
+internal import WeftLinux
+internal import WeftLoop
+internal import WeftModel
+internal import WeftPlan
+internal import WeftRender
+internal import WeftStatus
+internal import WeftTopology
+
+/// Waits for the topologies' folders, the kernel, signals, the clock, answers of the resolver and clients, in one thread.
+final class AgentService {
+    private typealias Controller = MeshController<AgentHost>
+
+    /// One topology: its controller, and the watch on its folder.
+    private final class Mesh {
+        let controller: Controller
+        let watch: FolderWatch
+        let path: String
+        /// When the folder was first seen changing; nil while it is quiet.
+        var restless: ContinuousClock.Instant?
+        var timer: EventLoop.Timer?
+        /// For which topology the names were asked last.
+        var named = ""
+        /// When to ask again for those of silent peers, and how long after that.
+        var nextNames: ContinuousClock.Instant?
+        var namesWait = Duration.seconds(30)
+
+        init(_ controller: Controller, _ watch: FolderWatch, _ path: String) {
+            self.controller = controller
+            self.watch = watch
+            self.path = path
+        }
+    }
+
+    struct Settings {
+        var topologies: [String]
+        var keys: [String]
+        var host: HostOptions
+        var socket: String
+        /// Nil: `weft`, where there is such a group; else nobody but root.
+        var group: String?
+        var controller = MeshController<AgentHost>.Settings()
+    }
+
+    private let settings: Settings
+    private let log: AgentLog
+    private let loop: EventLoop
+    private let signals: Signals
+    private let clock: WallClockAlarm
+    private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
+    private let echoes: Inbox<(mesh: Int, probe: Probe)>
+    private let notifier: ServiceNotifier
+    private let kernel: KernelEvents
+    private let server: LineServer
+    private var meshes: [Mesh] = []
+    private var subscribers: [LineServer.Client] = []
+    private var tickTimer: EventLoop.Timer?
+    private var factsTimer: EventLoop.Timer?
+    private var nextFacts = ContinuousClock.now
+    /// How long the last tick took: as long as that is left to others before the kernel's next events are looked at.
+    private var lastTick = Duration.zero
+    private var isReady = false
+    private let startedAt = Machine.clock()
+    private var exitCode: Int32 = 0
+
+    init(_ settings: Settings, log: AgentLog) throws {
+        self.settings = settings
+        self.log = log
+        // Before any thread is made: it would not have the signals blocked.
+        signals = try Signals()
+        loop = try EventLoop()
+        clock = try WallClockAlarm()
+        answers = try Inbox()
+        echoes = try Inbox()
+        notifier = ServiceNotifier()
+        kernel = try KernelEvents()
+        try AgentHost.makeFolder(of: settings.socket)
+        server = try LineServer(
+            path: settings.socket, mode: 0o660, group: settings.group ?? (getgrnam("weft") == nil ? nil : "weft"))
+        for (index, path) in settings.topologies.enumerated() {
+            var host = settings.host
+            if !settings.keys.isEmpty { host.privateKey = settings.keys[min(index, settings.keys.count - 1)] }
+            let controller = Controller(
+                host: try AgentHost(path: path, options: host, socket: settings.socket), settings: settings.controller
+            ) { [unowned self] in emit($0) }
+            meshes.append(Mesh(controller, try FolderWatch(path), path))
+        }
+    }
+
+    // MARK: Running
+
+    /// Runs until a signal ends it.
+    ///
+    /// - Returns: the exit status.
+    func run() throws -> Int32 {
+        try loop.watch(signals.descriptor) { [unowned self] _ in takeSignals() }
+        try loop.watch(clock.descriptor) { [unowned self] _ in takeClock() }
+        try loop.watch(answers.descriptor) { [unowned self] _ in takeAnswers() }
+        try loop.watch(echoes.descriptor) { [unowned self] _ in takeEchoes() }
+        for descriptor in kernel.descriptors {
+            try loop.watch(descriptor) { [unowned self] _ in takeKernelEvents() }
+        }
+        for mesh in meshes {
+            try loop.watch(mesh.watch.descriptor) { [unowned self] _ in takeFolder(mesh) }
+        }
+        try server.attach(to: loop) { [unowned self] client, request in answer(client, request) }
+        if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
+        emit(AgentEvent(.notice, .agent, interface: nil, "the agent has started (process \(getpid()))"))
+        tick()
+        loop.run()
+        emit(AgentEvent(.notice, .agent, interface: nil, "the agent stops; its tunnels stay up"))
+        server.close()
+        return exitCode
+    }
+
+    /// One piece of work for each mesh; then whatever else is ready has its turn.
+    private func tick() {
+        let start = ContinuousClock.now
+        var soonest: ContinuousClock.Instant?
+        for (index, mesh) in meshes.enumerated() {
+            let next = mesh.controller.step(at: start)
+            soonest = min(soonest ?? next, next)
+            lookAfterNames(of: mesh, index, at: start)
+            ask(mesh.controller, index)
+            if let names = mesh.nextNames { soonest = min(soonest ?? names, names) }
+            if mesh.controller.problem?.isFatal == true, mesh.controller.force == nil {
+                exitCode = 1
+                return loop.stop()
+            }
+        }
+        let now = ContinuousClock.now
+        lastTick = now - start
+        setClock()
+        let delay = max(.zero, (soonest ?? now + .seconds(5)) - now)
+        if delay > .zero, !isReady {
+            isReady = true
+            notifier.ready()
+        }
+        schedule(after: delay)
+    }
+
+    private func schedule(after delay: Duration) {
+        tickTimer?.cancel()
+        tickTimer = loop.schedule(after: delay) { [unowned self] in tick() }
+    }
+
+    private func feedWatchdog(every interval: Duration) {
+        notifier.watchdog()
+        loop.schedule(after: interval) { [unowned self] in feedWatchdog(every: interval) }
+    }
+
+    // MARK: What wakes it
+
+    private func takeSignals() {
+        while let signal = signals.next() {
+            switch signal {
+            case SIGHUP: reload()
+            default: loop.stop()
+            }
+        }
+    }
+
+    private func reload() {
+        notifier.reloading()
+        for mesh in meshes {
+            mesh.watch.rearm()
+            mesh.controller.reload()
+        }
+        tick()
+        notifier.ready()
+    }
+
+    private func takeClock() {
+        guard let event = clock.read() else { return }
+        // A second or two is what time servers do.
+        if case .stepped(let step) = event, abs(step.components.seconds) >= 5 {
+            let words = step > .zero ? "forward" : "back"
+            emit(
+                AgentEvent(
+                    .warning, .clock, interface: nil,
+                    "the wall clock was set \(words) by \(abs(step.components.seconds)) s"))
+        }
+        alarmAt = nil
+        for mesh in meshes { mesh.controller.wake([.compile, .pass]) }
+        schedule(after: .zero)
+    }
+
+    private var alarmAt: UnixTime?
+
+    /// Wakes when the next node expires.
+    private func setClock() {
+        let next = meshes.compactMap { $0.controller.force?.compilation.nextChange }.min()
+        if next == alarmAt, isReady { return }
+        alarmAt = next
+        clock.set(seconds: next?.seconds, nanoseconds: Int(next?.nanoseconds ?? 0))
+    }
+
+    private func takeKernelEvents() {
+        let events = kernel.drain()
+        if events.isEmpty { return }
+        if events.overflowed {
+            emit(
+                AgentEvent(
+                    .notice, .agent, interface: nil, "the kernel told of more changes than it could keep: all is read"))
+        }
+        for mesh in meshes { mesh.controller.noteKernelEvents(events.hints) }
+        schedule(after: max(.milliseconds(1), min(lastTick, .seconds(1))))
+        if !events.kinds.isDisjoint(with: [.link, .address, .route, .netconf]) { refreshFacts() }
+    }
+
+    /// What the host adds hangs on what has changed: path MTU, connected networks, interfaces.
+    private func refreshFacts() {
+        if factsTimer?.isPending == true { return }
+        factsTimer = loop.schedule(after: max(.seconds(1), nextFacts - .now)) { [unowned self] in
+            nextFacts = .now + .seconds(10)
+            for mesh in meshes { mesh.controller.wake(.compile) }
+            schedule(after: .zero)
+        }
+    }
+
+    // MARK: Folders
+
+    /// How long a folder must be quiet before it is read.
+    private static let quiet = Duration.milliseconds(20)
+    /// The longest wait for that.
+    private static let patience = Duration.milliseconds(100)
+    /// How long a file may stay open for writing, or git's index locked.
+    private static let writing = Duration.seconds(30)
+
+    private func takeFolder(_ mesh: Mesh) {
+        if !noticesChange(mesh) { return }
+        let first = mesh.restless ?? .now
+        mesh.restless = first
+        let delay = max(.zero, min(Self.quiet, first + Self.patience - .now))
+        mesh.timer?.cancel()
+        mesh.timer = loop.schedule(after: delay) { [unowned self] in readFolder(mesh) }
+    }
+
+    /// Takes what the watch has seen, and watches what is new.
+    private func noticesChange(_ mesh: Mesh) -> Bool {
+        let change = mesh.watch.drain()
+        if change.isDirty { mesh.watch.rearm() }
+        return change.isDirty || change.isBeingWritten
+    }
+
+    private func readFolder(_ mesh: Mesh) {
+        let change = mesh.watch.drain()
+        if change.isDirty { mesh.watch.rearm() }
+        // Who writes without ever closing is not waited for without end.
+        if change.isBeingWritten || change.isDirty, let first = mesh.restless, .now - first < Self.writing {
+            mesh.timer = loop.schedule(after: change.isBeingWritten ? .milliseconds(50) : Self.quiet) {
+                [unowned self] in
+                readFolder(mesh)
+            }
+            return
+        }
+        if change.isBeingWritten {
+            let what = mesh.watch.fileBeingWritten.map { ": \($0)" } ?? ""
+            emit(
+                AgentEvent(
+                    .warning, .revision, interface: mesh.controller.force?.mesh.interface,
+                    "something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
+            )
+        }
+        mesh.restless = nil
+        mesh.controller.wake(.topology)
+        schedule(after: .zero)
+    }
+
+    // MARK: Names
+
+    private func lookAfterNames(of mesh: Mesh, _ index: Int, at now: ContinuousClock.Instant) {
+        guard let revision = mesh.controller.force?.revision.id else { return }
+        let isFirst = revision != mesh.named
+        if !isFirst, (mesh.nextNames.map { $0 > now } ?? true) { return }
+        mesh.named = revision
+        mesh.namesWait = isFirst ? .seconds(30) : min(mesh.namesWait * 2, .seconds(300))
+        let hasNames = !mesh.controller.namesToResolve(isFirst: true).isEmpty
+        mesh.nextNames = hasNames ? now + mesh.namesWait : nil
+        let names = mesh.controller.namesToResolve(isFirst: isFirst)
+        if names.isEmpty { return }
+        Worker.start { [answers] in
+            answers.post((mesh: index, names: WeftLinux.lookUp(names: names).addresses))
+        }
+    }
+
+    private func takeAnswers() {
+        for (index, names) in answers.drain() { meshes[index].controller.take(names: names) }
+        schedule(after: .zero)
+    }
+
+    // MARK: Trials
+
+    /// Asks whether a change has left the host in touch.
+    private func ask(_ controller: Controller, _ index: Int) {
+        for probe in controller.takeProbes() {
+            let source = controller.force?.desired.state.addresses.first { $0.address.family == probe.address.family }
+            let echo = EchoProbe(
+                interface: probe.interface, source: probe.interface == nil ? nil : source?.address)
+            Worker.start { [echoes] in
+                let answer = echo.send(to: probe.address, size: 64, patience: .milliseconds(900))
+                if answer == .echoed { echoes.post((mesh: index, probe: probe)) }
+            }
+        }
+    }
+
+    private func takeEchoes() {
+        for (index, probe) in echoes.drain() { meshes[index].controller.note(answerTo: probe) }
+        schedule(after: .zero)
+    }
+
+    // MARK: Clients
+
+    private func answer(_ client: LineServer.Client, _ request: String) {
+        switch request {
+        case "status":
+            client.send(Array(((try? encodeJSON(document())) ?? "{}").utf8) + [UInt8(ascii: "\n")])
+            client.finish()
+        case "reload":
+            reload()
+            client.send(Array("ok\n".utf8))
+            client.finish()
+        case "confirm", "revert":
+            let whom = client.peer.map { "user \($0.user)" } ?? "somebody"
+            let done = meshes.filter { mesh in
+                request == "confirm" ? mesh.controller.confirm(by: whom) : mesh.controller.revert()
+            }
+            client.send(Array((done.isEmpty ? "error: no change is on trial\n" : "ok\n").utf8))
+            client.finish()
+            schedule(after: .zero)
+        case "events":
+            subscribers.removeAll { !$0.isOpen }
+            subscribers.append(client)
+        default:
+            client.send(Array("error: no such request; there are status, reload, confirm, revert and events\n".utf8))
+            client.finish()
+        }
+    }
+
+    private func document() -> AgentDocument {
+        AgentDocument(
+            time: Machine.clock().description, process: getpid(), startedAt: startedAt.description,
+            meshes: meshes.map { mesh in AgentDocument.Mesh(mesh.controller, topology: mesh.path) })
+    }
+
+    private func emit(_ event: AgentEvent) {
+        var event = event
+        event.time = Machine.clock()
+        log.write(event)
+        subscribers.removeAll { !$0.isOpen }
+        if subscribers.isEmpty { return }
+        let line = Array(((try? encodeLine(EventDocument(event))) ?? "{}").utf8) + [UInt8(ascii: "\n")]
+        for subscriber in subscribers { subscriber.send(line) }
+    }
+}
+
+extension AgentDocument.Mesh {
+    fileprivate init(_ controller: MeshController<AgentHost>, topology: String) {
+        let figures = controller.figures
+        let remaining = controller.remaining?.operations.map(\.operation) ?? []
+        self.init(
+            topology: topology, stage: controller.stage.rawValue,
+            revision: controller.force.map {
+                AgentDocument.Revision(id: $0.revision.id, origin: $0.revision.origin.rawValue)
+            },
+            problem: controller.problem.map { AgentDocument.Problem(summary: $0.summary, details: $0.details) },
+            failure: controller.failure, onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
+            remaining: remaining.prefix(20).map { controller.host.phrase($0) },
+            figures: AgentDocument.Figures(
+                passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
+                changes: figures.changes),
+            status: controller.force.flatMap { force in
+                controller.observation.map { StatusDocument($0, of: force.mesh, desired: force.desired) }
+            })
+    }
+}

@@ -1,0 +1,152 @@
+// The last good topology, kept in the state folder for a start that finds none, or a broken one.
+
+internal import Glibc
+internal import Netlink
+package import WeftDiagnostics
+internal import WeftKeys
+package import WeftModel
+package import WeftPlan
+
+/// A topology on trial, as the state folder keeps it.
+package struct KeptTrial: Hashable, Sendable {
+    /// The topology's revision.
+    package var id: String
+    /// Until when it must have proved itself; in the past where the machine was started anew since.
+    package var deadline: UnixTime
+    /// Addresses that must answer.
+    package var wanted: [IPAddress]
+    /// It failed.
+    package var isRejected: Bool
+
+    package init(id: String, deadline: UnixTime, wanted: [IPAddress], isRejected: Bool) {
+        self.id = id
+        self.deadline = deadline
+        self.wanted = wanted
+        self.isRejected = isRejected
+    }
+}
+
+extension SourceFiles {
+    /// A digest of all names and contents: 12 hexadecimal digits, by which people know a topology.
+    ///
+    /// - Parameter root: the topology's path, which takes no part: a moved folder is the same topology.
+    package func revision(below root: String) -> String { String(digest(below: root).prefix(12)) }
+
+    fileprivate func digest(below root: String) -> String {
+        var digest = ContentDigest()
+        for file in files {
+            let name = file.name.hasPrefix(root) ? file.name.dropFirst(root.count) : file.name[...]
+            digest.take(Array(name.utf8))
+            digest.take(file.bytes)
+        }
+        return digest.finish()
+    }
+}
+
+extension StateFolder {
+    /// A topology of 100,000 nodes is 20 MB.
+    private static let topologyLimit = 300 << 20
+    private static let heading = "weft-topology 1"
+
+    /// Keeps a topology in place of the one before. It holds no secret: none may stand in a topology.
+    ///
+    /// - Parameter root: the topology's path.
+    package func keep(_ files: SourceFiles, of root: String) throws(DataplaneError) {
+        let path = keptPath(of: root)
+        var bytes = Array("\(Self.heading) \(files.digest(below: root))\n".utf8)
+        for file in files.files {
+            bytes += Array("\(file.name.utf8.count) \(file.bytes.count)\n\(file.name)\n".utf8)
+            bytes += file.bytes
+            bytes.append(UInt8(ascii: "\n"))
+        }
+        do throws(Errno) {
+            if let old = try? readFile(path, limit: Self.topologyLimit), old == bytes { return }
+            try makeFolder(self.path)
+            try replaceFile(path, with: bytes)
+        } catch {
+            throw .file(error, "write", path)
+        }
+    }
+
+    /// The topology that was kept; nil where there is none.
+    ///
+    /// - Throws: where it cannot be read, or is not what was written.
+    package func keptTopology(of root: String) throws(DataplaneError) -> SourceFiles? {
+        let path = keptPath(of: root)
+        let bytes: [UInt8]?
+        do throws(Errno) { bytes = try readFile(path, limit: Self.topologyLimit) } catch {
+            throw .file(error, "read", path)
+        }
+        guard let bytes else { return nil }
+        var reader = KeptReader(bytes: bytes)
+        if let heading = reader.line(), heading.hasPrefix(Self.heading), let files = reader.files(),
+            heading == "\(Self.heading) \(files.digest(below: root))"
+        {
+            return files
+        }
+        throw DataplaneError(.file, "\(path) is damaged, or a newer weft's: it is not used")
+    }
+
+    /// The topology of an interface that is on trial, or that failed; nil where there is none.
+    package func trial(of interface: String) throws(DataplaneError) -> KeptTrial? {
+        let file = try read(TrialFile.self, trialPath(of: interface))
+        if file.topology.isEmpty { return nil }
+        return KeptTrial(
+            id: file.topology,
+            // A machine that was started anew meanwhile gives it no second chance.
+            deadline: UnixTime(seconds: file.bootID == bootID ? file.deadline : 0),
+            wanted: file.wanted.compactMap { IPAddress($0) }, isRejected: file.isRejected)
+    }
+
+    /// Remembers a trial; nil: there is none.
+    package func store(_ trial: KeptTrial?, of interface: String) throws(DataplaneError) {
+        try update(TrialFile.self, trialPath(of: interface)) { file in
+            file = .empty
+            guard let trial else { return }
+            file.bootID = bootID
+            file.topology = trial.id
+            file.deadline = trial.deadline.seconds
+            file.wanted = trial.wanted.map(\.description)
+            file.isRejected = trial.isRejected
+        }
+    }
+
+    private func trialPath(of interface: String) -> String { "\(path)/\(interface)-trial.json" }
+
+    private func keptPath(of root: String) -> String {
+        "\(path)/topology-\(String(MeshIdentity.hash(root), radix: 16)).kept"
+    }
+}
+
+/// Takes apart what `keep` wrote.
+private struct KeptReader {
+    let bytes: [UInt8]
+    private var position = 0
+
+    init(bytes: [UInt8]) { self.bytes = bytes }
+
+    mutating func line() -> String? {
+        guard let end = bytes[position...].firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+        defer { position = end + 1 }
+        return String(decoding: bytes[position..<end], as: UTF8.self)
+    }
+
+    private mutating func piece(_ count: Int) -> ArraySlice<UInt8>? {
+        guard count >= 0, count < bytes.count - position, bytes[position + count] == UInt8(ascii: "\n") else {
+            return nil
+        }
+        defer { position += count + 1 }
+        return bytes[position..<position + count]
+    }
+
+    /// All files up to the end; nil where something is amiss.
+    mutating func files() -> SourceFiles? {
+        var files: [SourceFiles.File] = []
+        while position < bytes.count {
+            let counts = line()?.split(separator: " ").compactMap { Int($0) } ?? []
+            guard counts.count == 2, let name = piece(counts[0]), let content = piece(counts[1]) else { return nil }
+            files.append(SourceFiles.File(name: String(decoding: name, as: UTF8.self), bytes: Array(content)))
+        }
+        return SourceFiles(files)
+    }
+}

@@ -1,0 +1,195 @@
+#!/bin/bash
+# The agent: it takes topologies as they come, heals what others change, keeps the last good one, and lets go of nothing.
+# timeout: 240
+here=$(dirname "$(realpath "$0")")
+. "$here/../Beds/mesh"
+. "$here/../Beds/assert.sh"
+. "$here/../Beds/weft.sh"
+need wg ping git nft || done_testing
+mesh_begin
+
+mesh_host fra ana
+topology_begin
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "persistentKeepalive: 2" \
+    "allowedIPs: [10.60.0.0/24]"
+topology_node ana 10.80.0.2 fd80::2 -- "endpoint: $(mesh_address ana 4)"
+
+agent_log=$(mesh_folder fra)/agent.log
+agent_start() { # HOST ARGUMENT…: $agent is its process
+    local host=$1
+    shift
+    launch "$host" "$WEFT" agent run "$@" >>"$agent_log" 2>&1
+    agent=$!
+}
+agent_stop() {
+    kill "$agent"
+    wait "$agent" 2>/dev/null
+    agent_status=$?
+}
+field() { # HOST PATH: of the agent's first mesh, as python names it
+    enter "$1" "$WEFT" agent status 2>/dev/null |
+        python3 -c "import json, sys; print(json.load(sys.stdin)['meshes'][0]$2)" 2>/dev/null
+}
+stage_is() { [ "$(field fra "['stage']")" = "$1" ]; }
+converged() { stage_is converged && weft fra plan --detailed-exitcode >/dev/null 2>&1; }
+reaches() { enter fra ping -c 1 -W 1 "$1" >/dev/null; }
+said() { grep -qF -e "$1" "$agent_log"; }
+
+# ------------------------------------------------------------------------------------------------------ start
+weft ana apply >/dev/null
+agent_start fra "$topology"
+eventually 20 "it takes the topology into force" converged
+eventually 10 "the tunnel carries" reaches 10.80.0.2
+revision=$(field fra "['revision']['id']")
+passes=$(field fra "['figures']['passes']")
+changes=$(field fra "['figures']['changes']")
+sleep 12
+same "what is as it should be is left alone" "$changes" "$(field fra "['figures']['changes']")"
+[ "$(field fra "['figures']['passes']")" -gt "$passes" ] && ok "though it is looked at" ||
+    fail "though it is looked at" "more than $passes passes" "$(field fra "['figures']")"
+
+exits 1 "apply beside it is refused" weft fra apply
+contains "by its process" "an agent (process $agent) is in charge of interface wg0" "$output"
+exits 1 "and so is down" weft fra down
+contains "with what to do" "weft agent reload" "$output"
+exits 0 "a plan is not" weft fra plan --detailed-exitcode
+exits 1 "a second agent refuses" enter fra "$WEFT" agent run --socket /run/weft/other.sock "$topology"
+contains "naming the first" "an agent (process $agent)" "$output"
+exits 1 "and on the same socket too" enter fra "$WEFT" agent run "$topology"
+
+# ---------------------------------------------------------------------------------------------------- healing
+ip_fra() { enter fra ip "$@"; }
+heals() { # WHAT COMMAND…: a change by hand, taken back
+    local what=$1
+    shift
+    if ! output=$("$@" 2>&1); then
+        fail "$what" "a change that can be made" "$output"
+        return
+    fi
+    eventually 10 "$what: healed" converged
+}
+heals "a route removed" ip_fra route del 10.80.0.2/32 dev wg0
+contains "and it is said by whom" "removed by ip (process" "$(grep 'changed from outside' "$agent_log" | tail -n 1)"
+heals "all routes flushed" ip_fra route flush dev wg0 proto 119
+heals "an IPv6 route removed" ip_fra -6 route del fd80::2/128 dev wg0
+heals "what refuses absent nodes removed" ip_fra route del unreachable 10.80.0.0/16
+heals "an address removed" ip_fra address del 10.80.0.1/32 dev wg0
+heals "an address of somebody's added is none of ours" ip_fra address add 192.0.2.7/32 dev wg0
+contains "and stays" "192.0.2.7" "$(ip_fra -o address show dev wg0)"
+heals "the MTU" ip_fra link set wg0 mtu 1300
+heals "the link set down" ip_fra link set wg0 down
+heals "forwarding turned off" enter fra sysctl -qw net.ipv4.ip_forward=0
+heals "the table flushed" enter fra nft flush table inet weft-wg0
+heals "the table removed" enter fra nft delete table inet weft-wg0
+heals "a peer removed" enter fra wg set wg0 peer "$(public_key ana)" remove
+heals "a peer's prefix moved" enter fra wg set wg0 peer "$(public_key ana)" allowed-ips 10.99.0.0/24
+heals "the interface removed" ip_fra link del wg0
+eventually 10 "and the tunnel carries again" reaches 10.80.0.2
+
+# ------------------------------------------------------------------------------------------------- topologies
+exchange() { topology_node ana "10.80.0.$1" "fd80::$1" -- "endpoint: $(mesh_address ana 4)"; }
+peer_is() { [[ $(enter fra wg show wg0 allowed-ips) == *"10.80.0.$1/32"* ]]; }
+exchange 3
+eventually 5 "a file renamed into the folder" peer_is 3
+sed 's/10.80.0.3/10.80.0.4/; s/fd80::3/fd80::4/' "$topology/node-ana.yaml" >"$topology/.in-place"
+cat "$topology/.in-place" >"$topology/node-ana.yaml"
+eventually 5 "a file written where it is" peer_is 4
+
+before=$(live fra)
+echo "nodes: {ana: {publicKey: nonsense}}" >"$topology/broken.yaml"
+eventually 5 "a broken file is reported" said "broken.yaml:1:"
+same "and changes nothing" "$before" "$(live fra)"
+contains "status says why" "error" "$(field fra "['problem']['summary']")"
+ip_fra route del 10.80.0.4/32 dev wg0
+has_route() { ip_fra route show "$1" | grep -q wg0; }
+eventually 5 "drift is healed meanwhile, by the last good one" has_route 10.80.0.4/32
+
+# Half a file, held open: nothing is decided on it.
+rm "$topology/broken.yaml"
+eventually 5 "the broken file taken away" said "the topology is again what is in force"
+exec 9>"$topology/node-ana.yaml"
+printf 'nodes:\n' >&9
+sleep 1
+same "a file that is being written is not read" "$before" "$(live fra)"
+sed 's/10.80.0.4/10.80.0.5/; s/fd80::4/fd80::5/' "$topology/.in-place" | tail -n +2 >&9
+exec 9>&-
+eventually 5 "when it is closed, it is" peer_is 5
+
+mv "$topology" "$topology.away"
+eventually 5 "a folder that vanishes is reported" said "No such file"
+peer_is 5 && ok "and changes nothing" || fail "and changes nothing" "10.80.0.5" "$(enter fra wg show wg0 allowed-ips)"
+
+# ------------------------------------------------------------------------------------------------- start again
+kill -9 "$agent"
+wait "$agent" 2>/dev/null
+reaches 10.80.0.1 && ok "killed, it leaves the tunnel up" || fail "killed, it leaves the tunnel up" "an answer" "none"
+ip_fra link del wg0
+agent_start fra "$topology"
+eventually 10 "without a topology it starts with the one it kept" peer_is 5
+same "and says so" kept "$(field fra "['revision']['origin']")"
+mv "$topology.away" "$topology"
+exchange 6
+eventually 10 "the folder comes back" peer_is 6
+same "and is in force" folder "$(field fra "['revision']['origin']")"
+
+# --------------------------------------------------------------------------------------------- expiry, and its end
+expires=$(date -u -d "+6 seconds" +%Y-%m-%dT%H:%M:%SZ)
+topology_node ana 10.80.0.6 fd80::6 -- "endpoint: $(mesh_address ana 4)" "expires: $expires"
+sleep 2
+peer_is 6 && ok "a node that will expire is there" || fail "a node that will expire is there" 10.80.0.6 "$output"
+gone() { ! peer_is 6; }
+eventually 8 "and goes when its time has come" gone
+now=$(date -u +%s)
+at=$(date -u -d "$expires" +%s)
+[ $((now - at)) -le 2 ] && ok "on the second" || fail "on the second" "at $at" "at $now"
+exchange 6
+eventually 5 "and comes back" peer_is 6
+
+before=$(live fra)
+agent_stop
+same "told to stop, it ends well" 0 "$agent_status"
+same "and leaves all as it is" "$before" "$(live fra)"
+succeeds "now apply has it" weft fra apply
+
+# ----------------------------------------------------------------------------------------------- git and symlinks
+git_do() { git -C "$1" -c user.name=t -c user.email=t@example.net "${@:2}" >/dev/null 2>&1; }
+work=$(mesh_folder fra)/work
+git init -q "$work"
+cp "$topology"/*.yaml "$work"
+git_do "$work" add .
+git_do "$work" commit -m one
+git clone -q "$work" "$work.clone"
+agent_start fra "$work.clone"
+eventually 10 "a clone is watched" stage_is converged
+sed -i 's/10.80.0.6/10.80.0.7/; s/fd80::6/fd80::7/' "$work/node-ana.yaml"
+git_do "$work" commit -am two
+git_do "$work.clone" pull
+eventually 5 "git pull" peer_is 7
+git_do "$work.clone" checkout HEAD~1
+eventually 5 "git checkout" peer_is 6
+agent_stop
+
+mkdir "$work.links"
+cp -r "$work" "$work.links/..one"
+cp -r "$work.clone" "$work.links/..two"
+ln -s ..one "$work.links/..data"
+ln -s ..data "$work.links/current"
+agent_start fra "$work.links/current"
+eventually 10 "a link to a folder is watched" peer_is 7
+ln -s ..two "$work.links/..new"
+mv -T "$work.links/..new" "$work.links/..data"
+eventually 5 "the link swapped, as git-sync and ConfigMaps do" peer_is 6
+
+# ----------------------------------------------------------------------------------------------------- only reporting
+agent_stop
+agent_start fra --drift report --poll 1 "$work.links/current"
+eventually 10 "with --drift report" stage_is converged
+ip_fra route del 10.80.0.6/32 dev wg0
+eventually 10 "a change is reported" stage_is drifted
+contains "by name" "route 10.80.0.6/32" "$(field fra "['remaining']")"
+sleep 2
+lacks "and not repaired" "wg0" "$(ip_fra route show 10.80.0.6/32)"
+agent_stop
+
+succeeds "and down takes it down" weft fra down
+done_testing

@@ -1,0 +1,155 @@
+// An agent's mesh on the model kernel, with a clock that only the test moves.
+
+import Testing
+import WeftModel
+import WeftPlan
+import WeftTestSupport
+
+@testable import WeftAgent
+@testable import WeftTopology
+
+let mesh = MeshIdentity(mesh: "corp", interface: "wg0")
+
+/// The model kernel, which a test changes behind the agent's back.
+final class SharedKernel: Dataplane {
+    var kernel = ModelKernel()
+
+    func observe(_ mesh: MeshIdentity, _ interests: Interests) throws(DataplaneError) -> Observation {
+        try kernel.observe(mesh, interests)
+    }
+
+    func foreignRoutes(at keys: [Route.Key], of mesh: MeshIdentity) throws(DataplaneError) -> [ForeignObject] {
+        try kernel.foreignRoutes(at: keys, of: mesh)
+    }
+
+    func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome] {
+        kernel.perform(operations, for: mesh)
+    }
+}
+
+/// A topology is a number here: the seed of a state.
+final class FakeHost: MeshHost {
+    let kernel = SharedKernel()
+    var folder: TopologyReading<Int> = .broken(AgentProblem("there is no topology"))
+    var keptRevision: Revision<Int>?
+    var keepFailure: AgentProblem?
+    /// Topologies that this host cannot be.
+    var impossible: Set<Int> = []
+    var other: MeshIdentity?
+    var lockFailure: AgentProblem?
+    var memory = MeshMemory()
+    var compiled = 0
+    var namesSeen: [String: [IPAddress]] = [:]
+    var record: TrialRecord?
+    var recordFailure: AgentProblem?
+    var clock = UnixTime(seconds: 1_800_000_000)
+
+    func trial(of mesh: MeshIdentity) -> TrialRecord? { record }
+
+    func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(AgentProblem) {
+        if let recordFailure { throw recordFailure }
+        record = trial
+    }
+
+    func now() -> UnixTime { clock }
+
+    func put(_ seed: Int) { folder = .good(Revision(id: "\(seed)", origin: .folder, source: seed)) }
+
+    func read() -> TopologyReading<Int> { folder }
+    func kept() -> Revision<Int>? { keptRevision }
+
+    func keep(_ revision: Revision<Int>) throws(AgentProblem) {
+        if let keepFailure { throw keepFailure }
+        keptRevision = Revision(id: revision.id, origin: .kept, source: revision.source)
+    }
+
+    func compile(_ revision: Revision<Int>, names: [String: [IPAddress]]) throws(AgentProblem) -> Compilation {
+        compiled += 1
+        namesSeen = names
+        if impossible.contains(revision.source) { throw AgentProblem("this host cannot be \(revision.source)") }
+        return Compilation(
+            desired: state(revision.source, other ?? mesh), diagnostics: [], refusals: [], nextChange: nil)
+    }
+
+    func endpointNames(_ revision: Revision<Int>) -> [String] { ["fra.example.net"] }
+
+    func address(ofNode name: String, in revision: Revision<Int>) -> IPAddress? {
+        let desired = state(revision.source)
+        guard let key = desired.peerNames.first(where: { $0.value == name })?.key else { return nil }
+        return desired.state.peers.first { $0.publicKey == key }?.allowedIPs.first { $0.isHost }?.address
+    }
+
+    func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) { if let lockFailure { throw lockFailure } }
+
+    func openDataplane() throws(DataplaneError) -> SharedKernel { kernel }
+    func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory { memory }
+    func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) { self.memory = memory }
+    func phrase(_ operation: Operation) -> String { "\(operation.kind)" }
+}
+
+func state(_ seed: Int, _ identity: MeshIdentity = mesh) -> DesiredState {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    var desired = randomDesiredState(&generator, mesh: identity)
+    // The node of a key has one name in all topologies.
+    for peer in desired.state.peers { desired.peerNames[peer.publicKey] = "node-\(peer.publicKey.base64.prefix(8))" }
+    return desired
+}
+
+/// An agent with a clock that only the test moves.
+final class Agent {
+    let host: FakeHost
+    let controller: MeshController<FakeHost>
+    /// Whether an address answers, while it is asked.
+    var answers: (IPAddress) -> Bool = { _ in false }
+    private(set) var events: [AgentEvent] = []
+    var now = ContinuousClock.now
+
+    init(
+        host: FakeHost = FakeHost(), drift: MeshController<FakeHost>.Settings.Drift = .repair,
+        confirm: ConfirmSettings? = nil
+    ) {
+        self.host = host
+        var settings = MeshController<FakeHost>.Settings()
+        settings.drift = drift
+        settings.confirm = confirm
+        let box = EventBox()
+        controller = MeshController(host: host, settings: settings) { box.events.append($0) }
+        self.box = box
+    }
+
+    private final class EventBox { var events: [AgentEvent] = [] }
+    private let box: EventBox
+    var kernel: ModelKernel {
+        get { host.kernel.kernel }
+        set { host.kernel.kernel = newValue }
+    }
+
+    /// Steps until there is nothing to do at this moment.
+    @discardableResult
+    func settle() throws -> Duration {
+        for _ in 0..<200 {
+            let next = controller.step(at: now)
+            for probe in controller.takeProbes() where answers(probe.address) { controller.note(answerTo: probe) }
+            if next > now { return next - now }
+        }
+        Issue.record("it never came to rest")
+        return .zero
+    }
+
+    /// Goes to when it wants to be called again.
+    func sleep() throws {
+        let pause = try settle()
+        now += pause
+        host.clock.seconds += max(1, pause.components.seconds)
+    }
+
+    func said(_ kind: AgentEvent.Kind) -> [String] { box.events.filter { $0.kind == kind }.map(\.message) }
+    func forget() { box.events = [] }
+
+    /// Whether the host is as a topology wants it, by a fresh look.
+    func isAsWanted(_ seed: Int) throws -> Bool {
+        let desired = state(seed)
+        let seen = try host.kernel.observe(mesh, Interests(desired))
+        return Plan(mesh: mesh, desired: desired, observed: seen, memory: host.memory).isEmpty
+    }
+}
