@@ -60,6 +60,32 @@ import WeftStatus
             against: "WeftStatus/WeftStatus.docc/status.schema.json")
     }
 
+    @Test func agents() throws {
+        let figures = AgentDocument.Figures(passes: 9, drifts: 1, repairs: 1, applies: 2, changes: 30)
+        let waiting = AgentDocument.Mesh(
+            topology: "/etc/weft/lab", stage: "waiting", revision: nil,
+            problem: AgentDocument.Problem(summary: "/etc/weft/lab: No such file or directory", details: ""), failure: nil,
+            onTrial: nil, drift: "report", remaining: [], figures: figures, status: nil)
+        let status = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
+        let settled = AgentDocument.Mesh(
+            topology: "/etc/weft/topology", stage: "converged",
+            revision: AgentDocument.Revision(id: "dc44bc3a96e3", origin: "folder"), problem: nil, failure: nil,
+            onTrial: "dc44bc3a96e3", drift: "repair", remaining: ["route 10.0.0.0/8"], figures: figures, status: status)
+        let time = "2026-11-22T20:00:00Z"
+        try hold(
+            [
+                try JSON.text(AgentDocument(time: time, process: 7, startedAt: time, meshes: [])),
+                try JSON.text(AgentDocument(time: time, process: 7, startedAt: time, meshes: [waiting, settled])),
+            ], against: "WeftStatus/WeftStatus.docc/agent.schema.json")
+        try hold(
+            [
+                try JSON.text(
+                    EventDocument(time: time, level: "notice", kind: "apply", interface: "wg0", message: "applied")),
+                try JSON.text(
+                    EventDocument(time: time, level: "warning", kind: "clock", interface: nil, message: "it was set")),
+            ], against: "WeftStatus/WeftStatus.docc/event.schema.json")
+    }
+
     @Test func checks() throws {
         try hold(
             [
