@@ -45,8 +45,19 @@ struct AgentRunCommand: ParsableCommand {
             it ends, the tunnels stay up: `weft down` takes a mesh down.
             """)
 
-    @Argument(help: "The topologies: folders of YAML files, or single files; each has an interface of its own here.")
-    var topologies = ["/etc/weft/topology"]
+    @Argument(
+        help:
+            "The topologies: folders of YAML files, or single files; each has an interface of its own here. With --git: where they are in the repository."
+    )
+    var topologies: [String] = []
+    @Option(help: ArgumentHelp("Follow a git repository, by the system's git.", valueName: "url"))
+    var git: String?
+    @Option(help: ArgumentHelp("The branch or tag to follow.", valueName: "name"))
+    var ref = "main"
+    @Option(help: ArgumentHelp("How often to look at the repository, 1 to 86400.", valueName: "seconds"))
+    var interval = 60
+    @Flag(help: "Follow the ref also where its history was rewritten.")
+    var allowRewrites = false
     @Option(
         name: .customLong("private-key"),
         help: ArgumentHelp(
@@ -85,6 +96,12 @@ struct AgentRunCommand: ParsableCommand {
 
     func validate() throws {
         if !(1...30).contains(poll) { throw ValidationError("--poll takes 1 to 30 seconds") }
+        if !(1...86_400).contains(interval) { throw ValidationError("--interval takes 1 to 86400 seconds") }
+        if git != nil,
+            let path = topologies.first(where: { $0.hasPrefix("/") || $0.split(separator: "/").contains("..") })
+        {
+            throw ValidationError("with --git, \(path) must be a path inside the repository")
+        }
         if privateKeys.count > 1, privateKeys.count != topologies.count {
             throw ValidationError("--private-key is given once, or once for each of the \(topologies.count) topologies")
         }
@@ -108,8 +125,15 @@ struct AgentRunCommand: ParsableCommand {
             var host = HostOptions.parseOrExit([])
             host.presharedKeys = presharedKeys
             host.stateDir = stateDir
+            let follower = try follower()
+            let paths = follower.map { follower in
+                (topologies.isEmpty ? ["."] : topologies).map { $0 == "." ? follower.link : "\(follower.link)/\($0)" }
+            }
             var settings = AgentService.Settings(
-                topologies: topologies, keys: privateKeys, host: host, socket: socket.socket, group: group)
+                topologies: paths ?? (topologies.isEmpty ? [TopologyArgument().topology] : topologies),
+                keys: privateKeys, host: host, socket: socket.socket, group: group)
+            settings.git = follower
+            settings.gitInterval = .seconds(interval)
             settings.controller.drift = drift
             settings.controller.poll = .seconds(poll)
             settings.controller.confirm = confirmWithin.map { seconds in
@@ -124,6 +148,19 @@ struct AgentRunCommand: ParsableCommand {
             }
         }
         if code != 0 { throw ExitCode(code) }
+    }
+
+    /// Each repository and ref has a folder of its own below the state folder.
+    private func follower() throws -> GitFollower? {
+        guard let git else { return nil }
+        let name = "git-\(String(MeshIdentity.hash("\(git) \(ref)"), radix: 16))"
+        do throws(GitFollower.Problem) {
+            return try GitFollower(
+                url: git, ref: ref, folder: "\(stateDir)/\(name)", allowsRewrites: allowRewrites,
+                environment: Machine.environment(["PATH", "HOME", "GIT_SSH_COMMAND", "SSH_AUTH_SOCK"]))
+        } catch {
+            throw Failure(error.description)
+        }
     }
 }
 

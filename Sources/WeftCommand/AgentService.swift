@@ -40,6 +40,10 @@ final class AgentService {
         var keys: [String]
         var host: HostOptions
         var socket: String
+        /// What is followed by git; the topologies are links of it then.
+        var git: GitFollower?
+        /// How often.
+        var gitInterval = Duration.seconds(60)
         /// Nil: `weft`, where there is such a group; else nobody but root.
         var group: String?
         var controller = MeshController<AgentHost>.Settings()
@@ -51,6 +55,9 @@ final class AgentService {
     private let signals: Signals
     private let clock: WallClockAlarm
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
+    private let fetches: Inbox<Result<GitFollower.Outcome, GitFollower.Problem>>
+    /// What is wrong with the repository.
+    private var gitProblem: String?
     private let echoes: Inbox<(mesh: Int, probe: Probe)>
     private let notifier: ServiceNotifier
     private let kernel: KernelEvents
@@ -75,6 +82,7 @@ final class AgentService {
         clock = try WallClockAlarm()
         answers = try Inbox()
         echoes = try Inbox()
+        fetches = try Inbox()
         notifier = ServiceNotifier()
         kernel = try KernelEvents()
         try AgentHost.makeFolder(of: settings.socket)
@@ -100,6 +108,7 @@ final class AgentService {
         try loop.watch(clock.descriptor) { [unowned self] _ in takeClock() }
         try loop.watch(answers.descriptor) { [unowned self] _ in takeAnswers() }
         try loop.watch(echoes.descriptor) { [unowned self] _ in takeEchoes() }
+        try loop.watch(fetches.descriptor) { [unowned self] _ in takeFetches() }
         for descriptor in kernel.descriptors {
             try loop.watch(descriptor) { [unowned self] _ in takeKernelEvents() }
         }
@@ -110,6 +119,7 @@ final class AgentService {
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent has started (process \(getpid()))"))
         tick()
+        fetch()
         loop.run()
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent stops; its tunnels stay up"))
         server.close()
@@ -270,6 +280,40 @@ final class AgentService {
         schedule(after: .zero)
     }
 
+    // MARK: Git
+
+    /// Looks at the repository, on a thread of its own; the watch on the link sees what comes of it.
+    private func fetch() {
+        guard let git = settings.git else { return }
+        Worker.start { [fetches] in
+            do throws(GitFollower.Problem) {
+                fetches.post(.success(try git.follow()))
+            } catch {
+                fetches.post(.failure(error))
+            }
+        }
+    }
+
+    private func takeFetches() {
+        for result in fetches.drain() {
+            switch result {
+            case .success(let outcome):
+                if case .switched(let commit) = outcome {
+                    emit(AgentEvent(.notice, .revision, interface: nil, "commit \(commit.prefix(12)) was fetched"))
+                } else if gitProblem != nil {
+                    emit(AgentEvent(.notice, .revision, interface: nil, "the repository can be read again"))
+                }
+                gitProblem = nil
+            case .failure(let problem):
+                if gitProblem != problem.description {
+                    emit(AgentEvent(.error, .revision, interface: nil, problem.description))
+                }
+                gitProblem = problem.description
+            }
+            loop.schedule(after: settings.gitInterval) { [unowned self] in fetch() }
+        }
+    }
+
     // MARK: Names
 
     private func lookAfterNames(of mesh: Mesh, _ index: Int, at now: ContinuousClock.Instant) {
@@ -343,7 +387,9 @@ final class AgentService {
     private func document() -> AgentDocument {
         AgentDocument(
             time: Machine.clock().description, process: getpid(), startedAt: startedAt.description,
-            meshes: meshes.map { mesh in AgentDocument.Mesh(mesh.controller, topology: mesh.path) })
+            git: settings.git.map {
+                AgentDocument.Git(url: $0.url, ref: $0.ref, commit: $0.commit, problem: gitProblem)
+            }, meshes: meshes.map { mesh in AgentDocument.Mesh(mesh.controller, topology: mesh.path) })
     }
 
     private func emit(_ event: AgentEvent) {

@@ -53,9 +53,11 @@ struct Machine {
     private var resolver: ResolverPrograms { ResolverPrograms(state, environment: Self.environment()) }
 
     /// What programs are looked up with.
-    private static func environment() -> [String: String] {
+    static func environment(
+        _ names: [String] = ["PATH", "WG_QUICK_USERSPACE_IMPLEMENTATION"]
+    ) -> [String: String] {
         var values: [String: String] = [:]
-        for name in ["PATH", "WG_QUICK_USERSPACE_IMPLEMENTATION"] {
+        for name in names {
             if let value = getenv(name) { values[name] = String(cString: value) }
         }
         return values

@@ -17,8 +17,27 @@ package struct AgentDocument: Codable, Hashable, Sendable {
     package var process: Int32
     /// RFC 3339, UTC.
     package var startedAt: String
+    /// The repository that is followed; absent where none is.
+    package var git: Git?
     /// In the order of the command line.
     package var meshes: [Mesh]
+
+    /// A repository that is followed.
+    package struct Git: Codable, Hashable, Sendable {
+        package var url: String
+        package var ref: String
+        /// The commit in force; absent before the first.
+        package var commit: String?
+        /// Why the last look at it failed.
+        package var problem: String?
+
+        package init(url: String, ref: String, commit: String?, problem: String?) {
+            self.url = url
+            self.ref = ref
+            self.commit = commit
+            self.problem = problem
+        }
+    }
 
     /// One topology, and the mesh that it makes of this host.
     package struct Mesh: Codable, Hashable, Sendable {
@@ -106,10 +125,11 @@ package struct AgentDocument: Codable, Hashable, Sendable {
         }
     }
 
-    package init(time: String, process: Int32, startedAt: String, meshes: [Mesh]) {
+    package init(time: String, process: Int32, startedAt: String, git: Git? = nil, meshes: [Mesh]) {
         self.time = time
         self.process = process
         self.startedAt = startedAt
+        self.git = git
         self.meshes = meshes
     }
 }

@@ -169,9 +169,49 @@ git_do "$work.clone" checkout HEAD~1
 eventually 5 "git checkout" peer_is 6
 agent_stop
 
+# ------------------------------------------------------------------------------------------- a repository of its own
+state=$(mesh_folder fra)/state
+# Another folder for its memory would not know what the first has started: the interface goes first.
+weft fra down >/dev/null
+branch=$(git -C "$work" symbolic-ref --short HEAD)
+follow() { agent_start fra --state-dir "$state" --git "file://$work" --ref "$branch" --interval 1 "$@"; }
+commit() { # NUMBER: of ana's address
+    sed -i -E "s/10\.80\.0\.[0-9]+]/10.80.0.$1]/; s/\"10\.80\.0\.[0-9]+\"/\"10.80.0.$1\"/; s/fd80::[0-9]+/fd80::$1/" "$work/node-ana.yaml"
+    git_do "$work" commit -am "number $1"
+}
+follow
+eventually 20 "a repository is followed" peer_is 7
+commit 8
+eventually 10 "a commit is fetched" peer_is 8
+same "status names it" "$(git -C "$work" rev-parse HEAD)" \
+    "$(enter fra "$WEFT" agent status | python3 -c "import json, sys; print(json.load(sys.stdin)['git']['commit'])")"
+git_do "$work" reset --hard HEAD~1
+commit 9
+eventually 10 "a history that was rewritten is refused" said "was rewritten"
+peer_is 8 && ok "and changes nothing" || fail "and changes nothing" 10.80.0.8 "$(enter fra wg show wg0 allowed-ips)"
+mv "$work" "$work.gone"
+eventually 10 "a remote that is gone is said" said "cannot fetch $branch"
+peer_is 8 && ok "and changes nothing" || fail "and changes nothing" 10.80.0.8 "$(enter fra wg show wg0 allowed-ips)"
+agent_stop
+ip_fra link del wg0
+follow --allow-rewrites
+eventually 20 "started without its remote, it has what it fetched before" peer_is 8
+mv "$work.gone" "$work"
+eventually 10 "and follows it when it comes back, rewritten too where that is allowed" peer_is 9
+ln -s /etc/shadow "$work/escape.yaml"
+git_do "$work" add .
+git_do "$work" commit -m "a way out"
+eventually 10 "a link out of the repository is no link here" said "escape.yaml"
+lacks "and tells nobody what it leads to" "root:" "$(cat "$agent_log")"
+agent_stop
+enter fra "$WEFT" down --yes --state-dir "$state" --interface wg0 >/dev/null
+git_do "$work" reset --hard "HEAD~2"
+
 mkdir "$work.links"
-cp -r "$work" "$work.links/..one"
 cp -r "$work.clone" "$work.links/..two"
+sed "s/10.80.0.6/10.80.0.7/; s/fd80::6/fd80::7/" -i.bak "$work.clone/node-ana.yaml"
+rm -f "$work.clone"/*.bak
+cp -r "$work.clone" "$work.links/..one"
 ln -s ..one "$work.links/..data"
 ln -s ..data "$work.links/current"
 agent_start fra "$work.links/current"
