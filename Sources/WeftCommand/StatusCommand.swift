@@ -1,8 +1,10 @@
 // weft status: each peer by name, and whether it is up.
 
 internal import ArgumentParser
+internal import FoundationEssentials
 internal import Glibc
 internal import WeftKeys
+internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
 internal import WeftRender
@@ -14,12 +16,14 @@ struct StatusCommand: ParsableCommand {
         commandName: "status",
         abstract: "Show the mesh on this host: each peer by name, and whether it is up.",
         discussion: """
-            Without a readable topology, the meshes that weft has made on this host are shown without names.
+            Without a readable topology, the meshes that weft has made on this host are shown without names. Who may not read \
+            the kernel asks the agent, where one runs and lets them.
             """)
 
     @OptionGroup var source: TopologyArgument
     @OptionGroup var host: HostOptions
     @OptionGroup var output: OutputOptions
+    @OptionGroup var socket: SocketOption
     @Option(name: .shortAndLong, help: ArgumentHelp("Only this interface.", valueName: "name"))
     var interface: String?
     @Flag(help: "Go on until interrupted.")
@@ -34,25 +38,46 @@ struct StatusCommand: ParsableCommand {
     func run() throws {
         try reportingFailures {
             ProcessHardening.apply()
+            let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
+            if (try? requireNetworkRights(for: "read the host")) == nil {
+                return try repeatedly(redraws) { try agentsDocuments() }
+            }
             let machine = try Machine(stateDirectory: host.stateDir)
             var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in
                 throw DataplaneError(.key, "status needs no key")
             })
-            let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
-            repeat {
+            try repeatedly(redraws) {
                 // The topology is read anew each time: a new peer gets its name.
                 let (meshes, desired) = try subjects(machine)
-                var documents: [StatusDocument] = []
-                for mesh in meshes {
+                return try meshes.map { mesh in
                     let observation = try dataplane.observe(mesh, Interests(sysctls: []))
-                    documents.append(StatusDocument(observation, of: mesh, desired: desired[mesh]))
+                    return StatusDocument(observation, of: mesh, desired: desired[mesh])
                 }
-                if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
-                try show(documents)
-                if Terminal.standard.hasNoReader { break }
-                if watch { sleep(UInt32(interval)) }
-            } while watch
+            }
         }
+    }
+
+    /// Shows documents, once or until interrupted.
+    private func repeatedly(_ redraws: Bool, _ documents: () throws -> [StatusDocument]) throws {
+        repeat {
+            let documents = try documents()
+            if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
+            try show(documents)
+            if Terminal.standard.hasNoReader { break }
+            if watch { sleep(UInt32(interval)) }
+        } while watch
+    }
+
+    /// What an agent tells of its meshes.
+    private func agentsDocuments() throws -> [StatusDocument] {
+        let text = try AgentClient(socket.socket).ask("status")
+        let meshes = try JSONDecoder().decode(AgentDocument.self, from: Data(text.utf8)).meshes
+        let documents = meshes.compactMap(\.status).filter { interface == nil || $0.interface == interface }
+        guard !documents.isEmpty else {
+            throw Failure(
+                "the agent has looked at no mesh yet", remedy: meshes.compactMap { $0.problem?.summary }.joined(separator: "; "))
+        }
+        return documents
     }
 
     private func show(_ documents: [StatusDocument]) throws {

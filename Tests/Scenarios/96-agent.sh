@@ -48,6 +48,14 @@ same "what is as it should be is left alone" "$changes" "$(field fra "['figures'
 [ "$(field fra "['figures']['passes']")" -gt "$passes" ] && ok "though it is looked at" ||
     fail "though it is looked at" "more than $passes passes" "$(field fra "['figures']")"
 
+as_nobody() { enter fra setpriv --reuid 65534 --regid 65534 --clear-groups "$WEFT" "$@"; }
+exits 1 "status is not for everybody" as_nobody status "$topology"
+contains "and says so" "Permission denied" "$output"
+enter fra chgrp 65534 /run/weft/agent.sock
+succeeds "the socket's group may ask" as_nobody status "$topology"
+contains "and sees peers by name" "ana " "$output"
+enter fra chgrp 0 /run/weft/agent.sock
+launch fra timeout 8 "$WEFT" events >"$(mesh_folder fra)/events"
 exits 1 "apply beside it is refused" weft fra apply
 contains "by its process" "an agent (process $agent) is in charge of interface wg0" "$output"
 exits 1 "and so is down" weft fra down
@@ -69,6 +77,7 @@ heals() { # WHAT COMMAND…: a change by hand, taken back
     eventually 10 "$what: healed" converged
 }
 heals "a route removed" ip_fra route del 10.80.0.2/32 dev wg0
+eventually 5 "an event tells of it" grep -q "drift .*changed from outside: + route 10.80.0.2/32" "$(mesh_folder fra)/events"
 contains "and it is said by whom" "removed by ip (process" "$(grep 'changed from outside' "$agent_log" | tail -n 1)"
 heals "all routes flushed" ip_fra route flush dev wg0 proto 119
 heals "an IPv6 route removed" ip_fra -6 route del fd80::2/128 dev wg0
