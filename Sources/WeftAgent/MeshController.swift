@@ -182,7 +182,11 @@ package final class MeshController<Host: MeshHost> {
             return now
         }
         let nextOfTrial = stepTrial(at: now)
-        if let nextPoll, nextPoll <= now { pending.insert(.pass) }
+        if let nextPoll, nextPoll <= now {
+            // What kept the topology from being taken may lie elsewhere: a key that is made at last, a lock.
+            pending.insert(force == nil ? [.pass, .topology] : obsolescence == nil ? .pass : [.pass, .compile])
+            self.nextPoll = nil
+        }
         if let heldUntil, heldUntil <= now {
             self.heldUntil = nil
             pending.insert(.pass)
@@ -192,7 +196,9 @@ package final class MeshController<Host: MeshHost> {
             pass(at: now)
             if job != nil { return now }
         }
-        let poll = min(nextPoll ?? now + settings.poll, nextOfTrial ?? now + settings.poll)
+        let regular = nextPoll ?? now + settings.poll
+        nextPoll = regular
+        let poll = min(regular, nextOfTrial ?? regular)
         return pending.isEmpty ? min(poll, heldUntil ?? poll) : now
     }
 

@@ -67,8 +67,8 @@ final class AgentService {
     private var tickTimer: EventLoop.Timer?
     private var factsTimer: EventLoop.Timer?
     private var nextFacts = ContinuousClock.now
-    /// How long the last tick took: as long as that is left to others before the kernel's next events are looked at.
-    private var lastTick = Duration.zero
+    /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
+    private var breath = ContinuousClock.now
     private var isReady = false
     private let startedAt = Machine.clock()
     private var exitCode: Int32 = 0
@@ -117,6 +117,7 @@ final class AgentService {
         }
         try server.attach(to: loop) { [unowned self] client, request in answer(client, request) }
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
+        readFoldersAnyway()
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent has started (process \(getpid()))"))
         tick()
         fetch()
@@ -142,7 +143,7 @@ final class AgentService {
             }
         }
         let now = ContinuousClock.now
-        lastTick = now - start
+        breath = now + min(now - start, .seconds(1))
         setClock()
         let delay = max(.zero, (soonest ?? now + .seconds(5)) - now)
         if delay > .zero, !isReady {
@@ -217,7 +218,7 @@ final class AgentService {
                     .notice, .agent, interface: nil, "the kernel told of more changes than it could keep: all is read"))
         }
         for mesh in meshes { mesh.controller.noteKernelEvents(events.hints) }
-        schedule(after: max(.milliseconds(1), min(lastTick, .seconds(1))))
+        schedule(after: max(.milliseconds(1), breath - .now))
         if !events.kinds.isDisjoint(with: [.link, .address, .route, .netconf]) { refreshFacts() }
     }
 
@@ -247,6 +248,19 @@ final class AgentService {
         let delay = max(.zero, min(Self.quiet, first + Self.patience - .now))
         mesh.timer?.cancel()
         mesh.timer = loop.schedule(after: delay) { [unowned self] in readFolder(mesh) }
+    }
+
+    /// A mount over a folder and a change at the other end of a network's file system are told to nobody.
+    private func readFoldersAnyway() {
+        let isBlind = meshes.contains { $0.watch.isBlind }
+        loop.schedule(after: .seconds(isBlind ? 5 : 60)) { [unowned self] in
+            for mesh in meshes where mesh.restless == nil {
+                mesh.restless = .now
+                mesh.watch.rearm()
+                readFolder(mesh)
+            }
+            readFoldersAnyway()
+        }
     }
 
     /// Takes what the watch has seen, and watches what is new.

@@ -75,7 +75,8 @@ struct StatusCommand: ParsableCommand {
         let documents = meshes.compactMap(\.status).filter { interface == nil || $0.interface == interface }
         guard !documents.isEmpty else {
             throw Failure(
-                "the agent has looked at no mesh yet", remedy: meshes.compactMap { $0.problem?.summary }.joined(separator: "; "))
+                "the agent has looked at no mesh yet",
+                remedy: meshes.compactMap { $0.problem?.summary }.joined(separator: "; "))
         }
         return documents
     }

@@ -49,6 +49,10 @@ package struct KernelDataplane: Dataplane {
     /// What was there last time, to make room for as much.
     private var lastPeers = 0
     private var lastRoutes = 0
+    /// What was found of other programs, by interface.
+    private var lastManagers: [String: (time: ContinuousClock.Instant, interests: Interests, found: [ForeignObject])] =
+        [:]
+    private static let managersHold = Duration.seconds(30)
     /// What was wanted when it was last looked, by interface: it tells which rules are ours.
     private var wantedRules: [String: [PolicyRule]] = [:]
 
@@ -200,22 +204,33 @@ package struct KernelDataplane: Dataplane {
     }
 
     /// What of other programs works against the mesh.
-    private func neighbours(
+    private mutating func neighbours(
         of mesh: MeshIdentity, _ interests: Interests
     ) throws(DataplaneError) -> [ForeignObject] {
         // A mesh that is to go needs nothing of anybody.
         if interests.traffic.flows.isEmpty { return [] }
-        let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
-        let legacy = LegacyTables(
-            proc: parts.proc, interface: mesh.interface, port: interests.traffic.listenPort)
-        let found =
-            managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
+        let found = managers(of: mesh, interests)
         guard case .success(let channel) = tables.channel else { return found }
         let links = links
         let neighbours = Neighbours(channel: channel, interface: mesh.interface, traffic: interests.traffic) {
             (try? links.find(mesh.interface))?.index ?? 0
         }
         return try neighbours.read() + found
+    }
+
+    /// What programs and settings will undo our work. An agent looks every few seconds, and all of /proc is long: what was
+    /// found holds for a while.
+    private mutating func managers(of mesh: MeshIdentity, _ interests: Interests) -> [ForeignObject] {
+        let now = ContinuousClock.now
+        if let last = lastManagers[mesh.interface], last.interests == interests, now - last.time < Self.managersHold {
+            return last.found
+        }
+        let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
+        let legacy = LegacyTables(
+            proc: parts.proc, interface: mesh.interface, port: interests.traffic.listenPort)
+        let found = managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
+        lastManagers[mesh.interface] = (now, interests, found)
+        return found
     }
 
     package mutating func foreignRoutes(

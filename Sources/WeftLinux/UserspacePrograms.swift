@@ -15,6 +15,12 @@ package struct UserspacePrograms: UserspaceDevices {
     private let tun: String
     private let patience: Duration
     private let processes = MarkedProcesses()
+    private let memo = Memo()
+
+    /// Which process was found to be a device's last time: an agent looks every few seconds, and all of /proc is long.
+    private final class Memo {
+        var process: [String: pid_t] = [:]
+    }
 
     /// - Parameters:
     ///   - secrets: where operations' tags are looked up.
@@ -44,7 +50,11 @@ package struct UserspacePrograms: UserspaceDevices {
             // Without its record, the program still says itself that it was started by weft.
             return processes.holder(of: interface).map { processes.isMarked($0.process) } ?? false
         }
-        return processes.find(token).contains { processes.holds(interface, $0) }
+        if let process = memo.process[token], processes.has(token, process), processes.holds(interface, process) {
+            return true
+        }
+        memo.process[token] = processes.find(token).first { processes.holds(interface, $0) }
+        return memo.process[token] != nil
     }
 
     /// The program that would be started, with all that it needs there.

@@ -101,6 +101,29 @@ import WeftTestSupport
         #expect(agent.host.keptRevision?.id == "1")
     }
 
+    @Test func whatWasMissingElsewhereIsFound() throws {
+        let agent = Agent()
+        agent.host.impossible = [1]
+        agent.host.put(1)
+        try agent.settle()
+        #expect(agent.controller.force == nil)
+        agent.host.impossible = []
+        try agent.sleep()
+        try agent.settle()
+        #expect(try agent.isAsWanted(1))
+        #expect(agent.controller.problem == nil)
+        // What is in force can no longer be, and then it can again.
+        agent.host.impossible = [1]
+        agent.controller.wake(.compile)
+        try agent.settle()
+        #expect(agent.controller.problem?.summary == "this host cannot be 1")
+        agent.host.impossible = []
+        try agent.sleep()
+        try agent.settle()
+        #expect(agent.controller.problem == nil)
+        #expect(agent.said(.revision).count == 3)
+    }
+
     @Test func anotherInterfaceIsRefused() throws {
         let agent = Agent()
         agent.host.put(1)

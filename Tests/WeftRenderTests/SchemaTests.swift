@@ -64,7 +64,8 @@ import WeftStatus
         let figures = AgentDocument.Figures(passes: 9, drifts: 1, repairs: 1, applies: 2, changes: 30)
         let waiting = AgentDocument.Mesh(
             topology: "/etc/weft/lab", stage: "waiting", revision: nil,
-            problem: AgentDocument.Problem(summary: "/etc/weft/lab: No such file or directory", details: ""), failure: nil,
+            problem: AgentDocument.Problem(summary: "/etc/weft/lab: No such file or directory", details: ""),
+            failure: nil,
             onTrial: nil, drift: "report", remaining: [], figures: figures, status: nil)
         let status = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
         let settled = AgentDocument.Mesh(
