@@ -240,5 +240,31 @@ sleep 2
 lacks "and not repaired" "wg0" "$(ip_fra route show 10.80.0.6/32)"
 agent_stop
 
+# -------------------------------------------------------------------------------------------- several meshes, one agent
+lab=$(mesh_folder fra)/lab
+mkdir "$lab"
+enter fra "$WEFT" key generate --output /etc/weft/lab.key >/dev/null
+cat >"$lab/mesh.yaml" <<END
+mesh: {name: lab, interface: wg1, addresses: [10.90.0.0/16]}
+nodes:
+  fra: {publicKey: $(enter fra "$WEFT" key public /etc/weft/lab.key), addresses: [10.90.0.1], listenPort: 51999}
+  far: {publicKey: $("$WEFT" key generate | "$WEFT" key public), addresses: [10.90.0.2], endpoint: "192.0.2.1:51820"}
+END
+agent_start fra "$work.links/current" "$lab" --private-key /etc/weft/private.key --private-key /etc/weft/lab.key
+both() {
+    enter fra "$WEFT" agent status 2>/dev/null |
+        python3 -c "import json, sys; sys.exit([m['stage'] for m in json.load(sys.stdin)['meshes']] != ['converged'] * 2)"
+}
+eventually 15 "two topologies, each with a key and an interface of its own" both
+rm "$lab/mesh.yaml"
+eventually 5 "one of them gone" said "holds no *.yaml"
+ip_fra route del 10.80.0.6/32 dev wg0
+ip_fra route del 10.90.0.2/32 dev wg1
+lab_has() { ip_fra route show 10.90.0.2/32 | grep -q wg1; }
+eventually 5 "both are healed" lab_has
+eventually 5 "both" has_route 10.80.0.6/32
+agent_stop
+enter fra "$WEFT" down --yes --interface wg1 >/dev/null
+
 succeeds "and down takes it down" weft fra down
 done_testing
