@@ -18,6 +18,13 @@ extension MeshController {
             trial = nil
             return false
         }
+        // The change under way may have cut everybody off: who answered before it is the measure for the next one too.
+        if let (old, _, _) = trial, case .judging = old.phase {
+            var next = Trial(phase: .measuring(until: now), probes: old.measure, names: old.names, nextRound: now)
+            next.answered = old.measure
+            trial = (next, candidate, previous)
+            return true
+        }
         // Nodes are known by name here: a wrong key or a wrong address is what a trial is to find.
         let silent = handshakes.silent
         let up = Set(previous.desired.peerNames.filter { !silent.contains($0.key) }.values)
@@ -101,6 +108,7 @@ extension MeshController {
         // Who does not answer before is not asked afterwards; what was named must answer.
         let named = Set(confirm.addresses.map { Probe($0) })
         trial.probes = named
+        trial.measure = trial.answered
         for probe in trial.answered {
             guard let name = trial.names[probe], let address = host.address(ofNode: name, in: candidate.revision) else {
                 continue
@@ -172,6 +180,8 @@ extension MeshController {
         rejected = (id, problem)
         if let record = host.trial(of: candidate.mesh) { reject(record, of: candidate.mesh) }
         enforce(previous)
+        // What the host adds may have changed since it was compiled.
+        wake(.compile)
         say(.error, .confirm, problem.summary)
         refusal = problem
     }

@@ -64,6 +64,8 @@ struct Trial {
     var probes: Set<Probe>
     /// Which node is asked by a probe, before the change.
     var names: [Probe: String] = [:]
+    /// Who answered before it.
+    var measure: Set<Probe> = []
     var answered: Set<Probe> = []
     var nextRound: ContinuousClock.Instant
     /// Whether the host was as wanted when the last questions were asked.

@@ -36,7 +36,7 @@ import WeftTestSupport
     }
 
     /// The seed of a topology that differs from the first, and shares a peer that can be asked in both.
-    private func neighbour() throws -> Int {
+    private func neighbour(after seed: Int = 1) throws -> Int {
         let host = FakeHost()
         func addresses(_ seed: Int) -> [String: IPAddress] {
             var found: [String: IPAddress] = [:]
@@ -46,7 +46,7 @@ import WeftTestSupport
             return found
         }
         let first = addresses(1)
-        return try #require((2..<200).first { seed in addresses(seed).keys.contains { first[$0] != nil } })
+        return try #require((seed + 1..<seed + 200).first { seed in addresses(seed).keys.contains { first[$0] != nil } })
     }
 
     @Test func theFirstTopologyIsNotOnTrial() throws {
@@ -104,6 +104,24 @@ import WeftTestSupport
         while agent.now - start < .seconds(70) { try agent.sleep() }
         #expect(try agent.isAsWanted(1))
         #expect(agent.said(.confirm).last?.contains("198.51.100.1") == true)
+    }
+
+    /// A change that has cut everybody off, and one more on top of it: the second is judged by who answered before the first.
+    @Test func aSecondChangeIsNoWayAroundATrial() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.answers = { [unowned agent] _ in agent.controller.force?.revision.id == "1" }
+        put(seed, agent)
+        for _ in 0..<5 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)")
+        let other = try neighbour(after: seed)
+        put(other, agent)
+        for _ in 0..<5 { try agent.sleep() }
+        let start = agent.now
+        while agent.now - start < .seconds(80) { try agent.sleep() }
+        #expect(agent.controller.force?.revision.id == "1")
+        #expect(try agent.isAsWanted(1))
+        #expect(agent.host.keptRevision?.id == "1")
     }
 
     @Test func aPersonConfirms() throws {
