@@ -46,7 +46,8 @@ import WeftTestSupport
             return found
         }
         let first = addresses(1)
-        return try #require((seed + 1..<seed + 200).first { seed in addresses(seed).keys.contains { first[$0] != nil } })
+        return try #require(
+            (seed + 1..<seed + 200).first { seed in addresses(seed).keys.contains { first[$0] != nil } })
     }
 
     @Test func theFirstTopologyIsNotOnTrial() throws {
