@@ -215,7 +215,9 @@ extension MeshController {
 
     private func words(_ probes: [Probe]) -> String {
         let names = probes.map { probe -> String in
-            let peer = force?.desired.state.peers.first { $0.allowedIPs.contains { $0.contains(probe.address) } }
+            let peer = force?.desired.state.peers.first {
+                $0.allowedIPs.contains { $0.isHost && $0.address == probe.address }
+            }
             let name = peer.flatMap { force?.desired.peerNames[$0.publicKey] }
             return name.map { "\($0) (\(probe.address))" } ?? "\(probe.address)"
         }.sorted()

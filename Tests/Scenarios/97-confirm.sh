@@ -112,4 +112,26 @@ topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1" "mtu: 1340"
 eventually 10 "a third comes" mtu_is 1340
 succeeds "it is taken back by hand" enter bob "$WEFT" agent revert
 eventually 5 "and is gone" mtu_is 1360
+
+# --------------------------------------------------------------------- a kill switch that cuts off whoever administers it
+kill "${agents[bob]}"
+wait "${agents[bob]}" 2>/dev/null
+topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1"
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: \"$(mesh_address fra 4):51820\"" "hub: true" "exit: true"
+launch bob "$WEFT" agent run --poll 1 --confirm-within $within --confirm-ping 203.0.113.1 "$topology" >>"$(mesh_folder bob)/agent.log" 2>&1
+agents[bob]=$!
+eventually 15 "bob's changes must leave it in touch with an address of the world" settled_bob
+bob_in_touch() { reaches bob 203.0.113.1 && reaches bob 10.80.0.1; }
+eventually 30 "it is" bob_in_touch
+sleep 3
+good=$(in_force bob)
+topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1" "useExit: fra" "killSwitch: {}"
+eventually 15 "a kill switch comes" on_trial bob
+bad=$(field bob "['onTrial']")
+cut_off() { ! reaches bob 203.0.113.1; }
+eventually 5 "the world is cut off" cut_off
+eventually $((within + 25)) "it is taken back" said bob "topology $bad was taken back: no answer from 203.0.113.1"
+eventually 10 "and the world is there again" bob_in_touch
+same "with what was good" "$good" "$(in_force bob)"
+lacks "no rule of the tunnel's is left" "fwmark" "$(enter bob ip rule)"
 done_testing
