@@ -36,7 +36,10 @@ final class SocketFile {
         let number = file.number
         guard address.withSocketAddress({ bind(number, $0, $1) }) == 0 else { throw LoopError(operation) }
         var status = stat()
-        let given = groupNumber.map { chown(temporary, uid_t.max, $0) } ?? 0
+        // A service whose own group it is may not be allowed to ask for what it has.
+        var made = stat()
+        let isGiven = groupNumber.map { stat(temporary, &made) == 0 && made.st_gid == $0 } ?? true
+        let given = isGiven ? 0 : groupNumber.map { chown(temporary, uid_t.max, $0) } ?? 0
         guard given == 0, chmod(temporary, mode) == 0,
             listen(file.number, Self.backlog) == 0, lstat(temporary, &status) == 0, rename(temporary, path) == 0
         else {
