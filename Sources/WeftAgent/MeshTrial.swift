@@ -1,6 +1,7 @@
 // A change on trial: begun, judged, confirmed or taken back.
 
 import WeftModel
+import WeftPlan
 import WeftTopology
 
 extension MeshController {

@@ -158,18 +158,11 @@ final class AgentHost: MeshHost {
         try machine.remember(memory, of: mesh)
     }
 
-    func trial(of mesh: MeshIdentity) -> TrialRecord? {
-        machine.trial(of: mesh).map {
-            TrialRecord(id: $0.id, deadline: $0.deadline, wanted: $0.wanted, isRejected: $0.isRejected)
-        }
-    }
+    func trial(of mesh: MeshIdentity) -> TrialRecord? { machine.trial(of: mesh) }
 
     func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(AgentProblem) {
         do throws(DataplaneError) {
-            try machine.store(
-                trial.map {
-                    KeptTrial(id: $0.id, deadline: $0.deadline, wanted: $0.wanted, isRejected: $0.isRejected)
-                }, of: mesh)
+            try machine.store(trial, of: mesh)
         } catch {
             throw AgentProblem(error.description)
         }

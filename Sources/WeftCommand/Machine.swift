@@ -165,9 +165,9 @@ struct Machine {
 
     func keptTopology(of path: String) throws(DataplaneError) -> SourceFiles? { try state.keptTopology(of: path) }
 
-    func trial(of mesh: MeshIdentity) -> KeptTrial? { try? state.trial(of: mesh.interface) }
+    func trial(of mesh: MeshIdentity) -> TrialRecord? { try? state.trial(of: mesh.interface) }
 
-    func store(_ trial: KeptTrial?, of mesh: MeshIdentity) throws(DataplaneError) {
+    func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(DataplaneError) {
         try state.store(trial, of: mesh.interface)
     }
 

@@ -4,27 +4,8 @@ internal import Glibc
 internal import Netlink
 package import WeftDiagnostics
 internal import WeftKeys
-package import WeftModel
+internal import WeftModel
 package import WeftPlan
-
-/// A topology on trial, as the state folder keeps it.
-package struct KeptTrial: Hashable, Sendable {
-    /// The topology's revision.
-    package var id: String
-    /// Until when it must have proved itself; in the past where the machine was started anew since.
-    package var deadline: UnixTime
-    /// Addresses that must answer.
-    package var wanted: [IPAddress]
-    /// It failed.
-    package var isRejected: Bool
-
-    package init(id: String, deadline: UnixTime, wanted: [IPAddress], isRejected: Bool) {
-        self.id = id
-        self.deadline = deadline
-        self.wanted = wanted
-        self.isRejected = isRejected
-    }
-}
 
 extension SourceFiles {
     /// A digest of all names and contents: 12 hexadecimal digits, by which people know a topology.
@@ -88,10 +69,10 @@ extension StateFolder {
     }
 
     /// The topology of an interface that is on trial, or that failed; nil where there is none.
-    package func trial(of interface: String) throws(DataplaneError) -> KeptTrial? {
+    package func trial(of interface: String) throws(DataplaneError) -> TrialRecord? {
         let file = try read(TrialFile.self, trialPath(of: interface))
         if file.topology.isEmpty { return nil }
-        return KeptTrial(
+        return TrialRecord(
             id: file.topology,
             // A machine that was started anew meanwhile gives it no second chance.
             deadline: UnixTime(seconds: file.bootID == bootID ? file.deadline : 0),
@@ -99,7 +80,7 @@ extension StateFolder {
     }
 
     /// Remembers a trial; nil: there is none.
-    package func store(_ trial: KeptTrial?, of interface: String) throws(DataplaneError) {
+    package func store(_ trial: TrialRecord?, of interface: String) throws(DataplaneError) {
         try update(TrialFile.self, trialPath(of: interface)) { file in
             file = .empty
             guard let trial else { return }

@@ -110,3 +110,22 @@ package struct SysctlMemory: Hashable, Sendable {
         self.claims = claims
     }
 }
+
+/// What must be remembered of a trial, for an agent that is killed, or a host that is started anew, in its midst.
+package struct TrialRecord: Hashable, Sendable {
+    /// The topology on trial.
+    package var id: String
+    /// Until when it must have proved itself, by the wall clock.
+    package var deadline: UnixTime
+    /// Addresses that must answer by the mesh's interface.
+    package var wanted: [IPAddress]
+    /// It failed: it is not tried again until it changes.
+    package var isRejected: Bool
+
+    package init(id: String, deadline: UnixTime, wanted: [IPAddress], isRejected: Bool) {
+        self.id = id
+        self.deadline = deadline
+        self.wanted = wanted
+        self.isRejected = isRejected
+    }
+}
