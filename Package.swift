@@ -117,7 +117,8 @@ let package = Package(
         .testTarget(
             name: "WeftLinuxTests",
             dependencies: [
-                "CLinux", "Netlink", "WeftFaults", "WeftKeys", "WeftLinux", "WeftLoop", "WeftModel", "WeftPlan",
+                "CLinux", "Netlink", "WeftDiagnostics", "WeftFaults", "WeftKeys", "WeftLinux", "WeftLoop", "WeftModel",
+                "WeftPlan",
                 "WeftReconcile", "WeftTestSupport",
             ],
             swiftSettings: settings),
@@ -143,7 +144,7 @@ let package = Package(
         .testTarget(
             name: "WeftTopologyTests",
             dependencies: [
-                "WeftDiagnostics", "WeftModel", "WeftRender", "WeftTestSupport", "WeftTopology", "YAML",
+                "WeftDiagnostics", "WeftModel", "WeftPlan", "WeftRender", "WeftTestSupport", "WeftTopology", "YAML",
             ],
             exclude: ["Fixtures"],
             swiftSettings: settings),

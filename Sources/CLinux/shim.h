@@ -13,6 +13,7 @@
 #include <sys/timex.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
+#include <linux/inet_diag.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -24,6 +25,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
+#include <linux/sock_diag.h>
 #include <linux/wireguard.h>
 
 // It brings <linux/in.h>, whose structures are those of <netinet/in.h>: Swift would take the C library's for ours, and
@@ -39,6 +41,13 @@ struct in6_addr { __be32 address[4]; };
 #undef in6_addr
 #undef _LINUX_IN_H
 #undef _LINUX_IN6_H
+
+// Glibc has a structure of this name, an older and shorter one: the kernel's gets another.
+#define tcp_info weft_tcp_info
+#define tcphdr weft_tcphdr
+#include <linux/tcp.h>
+#undef tcp_info
+#undef tcphdr
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }

@@ -10,12 +10,15 @@ package enum Bus: Hashable, Sendable, CaseIterable {
     case generic
     /// nfnetlink: nf_tables.
     case netfilter
+    /// Sockets: sock_diag(7).
+    case sockets
 
     var number: Int32 {
         switch self {
         case .route: NETLINK_ROUTE
         case .generic: NETLINK_GENERIC
         case .netfilter: NETLINK_NETFILTER
+        case .sockets: NETLINK_SOCK_DIAG
         }
     }
 }

@@ -76,6 +76,13 @@ public struct IPAddress: Hashable, Sendable {
     public var isLinkLocal: Bool {
         family == .v4 ? v4Bits >> 16 == 0xA9FE : high >> 54 == 0x3FA
     }
+
+    /// RFC 1918, RFC 6598 and RFC 4193: what means another host in another network.
+    public var isPrivate: Bool {
+        guard family == .v4 else { return high >> 57 == 0x7E }
+        let bits = v4Bits
+        return bits >> 24 == 10 || bits >> 20 == 0xAC1 || bits >> 16 == 0xC0A8 || bits >> 22 == 0x191
+    }
 }
 
 extension IPAddress: Comparable {

@@ -24,6 +24,21 @@ package struct ApplyDocument: Codable, Hashable, Sendable {
     package var converged: Bool
     /// What a plan would still do; absent where the host could not be read again.
     package var remaining: PlanDocument?
+    /// What came of the change's trial; absent where it was made without one.
+    package var trial: Trial?
+
+    /// The end of a trial.
+    package struct Trial: Codable, Hashable, Sendable {
+        /// `confirmed`, `taken-back` or `untried`.
+        package var result: String
+        /// By whom or what, for people.
+        package var reason: String
+
+        package init(result: String, reason: String) {
+            self.result = result
+            self.reason = reason
+        }
+    }
 
     package init(
         plan: PlanDocument, outcomes: [WeftPlan.Outcome], converged: Bool, remaining: PlanDocument?

@@ -22,6 +22,8 @@ package struct PlanDocument: Codable, Hashable, Sendable {
     package var foreign: [ForeignObject]
     /// What compiling the topology warned of.
     package var warnings: [DiagnosticReport.Problem]
+    /// What the change would cut off, as far as the command knows of it.
+    package var cuts: [Cut]
     package var summary: Summary
 
     /// One change of one object.
@@ -137,6 +139,19 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var blocks: String
         /// The route that cannot be made; absent where it is something else.
         package var route: Object?
+    }
+
+    /// A connection that the change would cut.
+    package struct Cut: Codable, Hashable, Sendable {
+        /// `session`, `git` or `resolver`.
+        package var kind: String
+        /// The other end's address.
+        package var address: String
+        package var port: UInt16
+        /// What carries it today: the name of an interface, or the tunnel to a node.
+        package var today: String
+        /// What would become of it.
+        package var then: String
     }
 
     /// Counts of objects. The interface counts once, whatever is done to its link and its device.

@@ -15,7 +15,8 @@ extension PlanDocument {
     /// - Parameters:
     ///   - warnings: what compiling the topology found, with places in `files`.
     package init(
-        _ plan: Plan, labels: PlanLabels, warnings: [Diagnostic] = [], files: SourceFiles = SourceFiles()
+        _ plan: Plan, labels: PlanLabels, warnings: [Diagnostic] = [], cuts: [WeftPlan.Cut] = [],
+        files: SourceFiles = SourceFiles()
     ) {
         format = Self.formatName
         version = Self.currentVersion
@@ -33,6 +34,11 @@ extension PlanDocument {
         foreign = described(.leftAlone)
         hindrances = described(.hinders)
         self.warnings = DiagnosticReport(warnings, in: files).diagnostics
+        self.cuts = cuts.map { cut in
+            Cut(
+                kind: cut.guarded.kind.rawValue, address: "\(cut.guarded.remote.address)",
+                port: cut.guarded.remote.port, today: cut.today, then: cut.then)
+        }
         let counts = PlanSummary(plan)
         summary = Summary(
             add: counts.add, change: counts.change, remove: counts.remove,

@@ -25,7 +25,18 @@ import WeftStatus
     }
 
     static var plan: PlanDocument {
-        PlanDocument(Samples.everything, labels: Samples.labels, warnings: warnings, files: files)
+        PlanDocument(Samples.everything, labels: Samples.labels, warnings: warnings, cuts: cuts, files: files)
+    }
+
+    static var cuts: [Cut] {
+        [
+            Cut(
+                guarded: Guarded(
+                    .session, SocketAddress(Samples.address("198.51.100.9"), port: 40_022),
+                    local: SocketAddress(Samples.address("192.0.2.1"), port: 22)),
+                today: "eth0", then: "its answers would go into the tunnel to ams, by 0.0.0.0/0", remedy: "log in there"
+            )
+        ]
     }
 
     static var blockedPlan: PlanDocument {
@@ -56,10 +67,12 @@ import WeftStatus
                 + addresses.map { PlannedOperation(.address(.remove($0, interface: "wg0"))) })
         let left = Samples.plan(Array(plan.operations.suffix(2)))
         let error = DataplaneError(.noMemory, "Out of memory", errno: 12, operation: "remove address 10.80.0.2/32")
-        return ApplyDocument(
+        var document = ApplyDocument(
             plan: PlanDocument(plan, labels: Samples.labels),
             outcomes: [.done, .already, .failed(error), .skipped("no link")],
             converged: false, remaining: PlanDocument(left, labels: Samples.labels))
+        document.trial = .init(result: "taken-back", reason: "no answer from ams (10.80.0.2)")
+        return document
     }
 
     static var status: StatusDocument {

@@ -65,7 +65,7 @@ import WeftStatus
         let waiting = AgentDocument.Mesh(
             topology: "/etc/weft/lab", stage: "waiting", revision: nil,
             problem: AgentDocument.Problem(summary: "/etc/weft/lab: No such file or directory", details: ""),
-            failure: nil,
+            failure: "the kernel could not be read",
             onTrial: nil, drift: "report", remaining: [], figures: figures, status: nil)
         let status = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
         let settled = AgentDocument.Mesh(
@@ -75,7 +75,13 @@ import WeftStatus
         let time = "2026-11-22T20:00:00Z"
         try hold(
             [
-                try JSON.text(AgentDocument(time: time, process: 7, startedAt: time, meshes: [])),
+                try JSON.text(
+                    AgentDocument(
+                        time: time, process: 7, startedAt: time,
+                        git: AgentDocument.Git(
+                            url: "https://git.example.net/corp.git", ref: "main", commit: "dc44bc3a96e3",
+                            problem: "it could not be read"),
+                        meshes: [])),
                 try JSON.text(AgentDocument(time: time, process: 7, startedAt: time, meshes: [waiting, settled])),
             ], against: "WeftStatus/WeftStatus.docc/agent.schema.json")
         try hold(

@@ -53,6 +53,8 @@ package struct MessageHeader: Hashable, Sendable {
         case .generic: !isDump && type != UInt16(GENL_ID_CTRL)
         // What stands between a begin and an end: new or delete. These two alone change nothing.
         case .netfilter: type >> 8 == UInt16(NFNL_SUBSYS_NFTABLES) && !Self.questions.contains(type & 0xFF)
+        // They are only asked about.
+        case .sockets: false
         }
     }
 
