@@ -3,7 +3,7 @@
 import WeftDiagnostics
 package import WeftModel
 package import WeftPlan
-import WeftReconcile
+package import WeftReconcile
 package import WeftTopology
 
 /// Leads one mesh from wake-up to wake-up, always by the same full pass: read the topology, compile, observe, diff,
@@ -37,6 +37,12 @@ package final class MeshController<Host: MeshHost> {
         package var poll = Duration.seconds(5)
         /// How changes are judged; nil: they are not.
         package var confirm: ConfirmSettings?
+        /// Nodes from which WireGuard must hear after a change.
+        package var confirmPeers: [String] = []
+        /// Whether a change that would cut what must not be cut is put on trial by itself.
+        package var guardsItself = true
+        /// Whether a trial outlives its judge: another one goes on with it.
+        package var resumesTrials = true
 
         package init() {}
     }
@@ -77,6 +83,8 @@ package final class MeshController<Host: MeshHost> {
     package let settings: Settings
     package internal(set) var host: Host
     private let emit: (AgentEvent) -> Void
+    /// Called after each batch of operations, with the indices that it decided.
+    package var progress: (Application, Range<Int>) -> Void = { _, _ in }
 
     package internal(set) var force: Force?
     /// Why what the folder holds is not in force; nil where it is.
@@ -102,7 +110,7 @@ package final class MeshController<Host: MeshHost> {
     var heldUntil: ContinuousClock.Instant?
     private var nextPoll: ContinuousClock.Instant?
     /// Whether the state in force was reached: what differs from then on was changed from outside.
-    var isSettled = false
+    package internal(set) var isSettled = false
     private var hints: [String] = []
     var reported: Set<Operation> = []
     private var obstacles: [ForeignObject] = []
@@ -110,6 +118,10 @@ package final class MeshController<Host: MeshHost> {
     /// A change that must prove itself, what it is, and what was in force before.
     var trial: (trial: Trial, candidate: Force, previous: Force)?
     var due: [Probe] = []
+    /// What the last change would have cut off, as far as it could be told beforehand.
+    package internal(set) var cuts: [Cut] = []
+    /// What came of the last trial.
+    package internal(set) var verdict: Verdict?
     /// A topology that failed on trial.
     var rejected: (id: String, problem: AgentProblem)?
 
@@ -117,6 +129,19 @@ package final class MeshController<Host: MeshHost> {
         self.host = host
         self.settings = settings
         self.emit = emit
+    }
+
+    /// Begins with what is in force already, instead of reading it; the host is only looked at.
+    package func begin(with revision: Revision<Host.Source>, at now: ContinuousClock.Instant) throws(AgentProblem) {
+        let force = Force(revision: revision, compilation: try host.compile(revision, names: names))
+        do throws(DataplaneError) { memory = try host.memory(of: force.mesh) } catch {
+            throw AgentProblem(error.description)
+        }
+        try host.takeCharge(of: force.mesh)
+        self.force = force
+        isSettled = true
+        pass(at: now)
+        pending = [.topology]
     }
 
     package func wake(_ reasons: Wake) { pending.formUnion(reasons) }
@@ -267,7 +292,8 @@ package final class MeshController<Host: MeshHost> {
         guard var job, var reconciler else { return }
         // One owner each: what they hold is changed where it is, not copied.
         (self.job, self.reconciler) = (nil, nil)
-        _ = job.application.step(&reconciler.dataplane)
+        let decided = job.application.step(&reconciler.dataplane)
+        progress(job.application, decided)
         self.reconciler = reconciler
         if job.application.isFinished { finish(job, at: now) } else { self.job = job }
     }

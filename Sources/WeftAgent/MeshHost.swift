@@ -12,6 +12,8 @@ package struct Revision<Source> {
         case folder
         /// What the state folder keeps of the last good one.
         case kept
+        /// No topology: the mesh was not there.
+        case nothing
     }
 
     /// A digest of all its files: equal means the same topology.
@@ -62,6 +64,7 @@ package protocol MeshHost {
     /// What a topology means for this host, now.
     ///
     /// - Parameter names: answers for endpoints' names, as far as there are any.
+    /// - Returns: an empty state for a revision that is nothing.
     /// - Throws: where it means nothing for this host, or what this host cannot be.
     mutating func compile(
         _ revision: Revision<Source>, names: [String: [IPAddress]]
@@ -85,6 +88,10 @@ package protocol MeshHost {
     mutating func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(AgentProblem)
     /// The wall clock.
     func now() -> UnixTime
+    /// What must not be cut off, and how it is reached without the mesh.
+    ///
+    /// - Parameter mark: of the tunnel's own packets as they are now; 0: none.
+    func guarded(_ desired: DesiredState, mark: UInt32) -> [Guarded]
 
     /// An operation in a few words, with peers by name.
     func phrase(_ operation: Operation) -> String

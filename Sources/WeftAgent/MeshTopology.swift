@@ -58,16 +58,20 @@ extension MeshController {
         isSettled = false
         reported = []
         let origin =
-            candidate.revision.origin == .kept
-            ? "kept from before, because what is in the folder cannot be used" : "in force"
-        say(.notice, .revision, "topology \(candidate.revision.id), \(origin)")
+            switch candidate.revision.origin {
+            case .folder: "topology \(candidate.revision.id), in force"
+            case .kept:
+                "topology \(candidate.revision.id), kept from before, because what is in the folder cannot be used"
+            case .nothing: "there was no topology before: the mesh goes"
+            }
+        say(.notice, .revision, origin)
         for warning in candidate.compilation.diagnostics { say(.warning, .revision, warning.message) }
         wake(.pass)
     }
 
     /// It is what the next start begins with.
     func settle(_ revision: Revision<Host.Source>) {
-        if revision.origin == .kept { return }
+        if revision.origin != .folder { return }
         do throws(AgentProblem) {
             try host.keep(revision)
         } catch {

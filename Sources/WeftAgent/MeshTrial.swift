@@ -5,23 +5,31 @@ import WeftPlan
 import WeftTopology
 
 extension MeshController {
+    // MARK: Begun
+
     /// Whether a change must prove itself; its trial has begun then.
     func isAwaited(_ candidate: Force, at now: ContinuousClock.Instant) throws(AgentProblem) -> Bool {
-        guard settings.confirm != nil, candidate.revision.origin == .folder else { return false }
-        if let record = host.trial(of: candidate.mesh), record.id == candidate.revision.id {
-            return try resume(candidate, record, at: now)
+        guard candidate.revision.origin == .folder else { return false }
+        if let record = host.trial(of: candidate.mesh) {
+            if record.id == candidate.revision.id { return try resume(candidate, record, at: now) }
+            // What it left is replaced by something else.
+            if record.isDangling { try host.store(nil, of: candidate.mesh) }
         }
-        guard let force else { return false }
+        guard let before = try before(candidate) else { return false }
         // What was in force before a trial that is still under way is what is gone back to.
-        let previous = trial?.previous ?? force
+        let previous = trial?.previous ?? before
         if candidate.desired.state == previous.desired.state {
             if trial != nil { try host.store(nil, of: candidate.mesh) }
             trial = nil
             return false
         }
+        cuts = findCuts(candidate, from: before)
+        guard let confirm = confirmation(of: candidate) else { return false }
+        force = force ?? before
         // The change under way may have cut everybody off: who answered before it is the measure for the next one too.
         if let (old, _, _) = trial, case .judging = old.phase {
-            var next = Trial(phase: .measuring(until: now), probes: old.measure, names: old.names, nextRound: now)
+            var next = Trial(
+                phase: .measuring(until: now), settings: confirm, probes: old.measure, names: old.names, nextRound: now)
             next.answered = old.measure
             trial = (next, candidate, previous)
             return true
@@ -35,15 +43,62 @@ extension MeshController {
             guard let address = host.address(ofNode: name, in: previous.revision) else { continue }
             names[Probe(address, interface: previous.mesh.interface)] = name
         }
-        let probes = Set(names.keys)
+        let probes = Set(names.keys).union(confirm.measures)
+        // Over the network git takes longer than an echo.
+        let time = probes.contains(.git) ? Trial.measuring * 5 : Trial.measuring
         trial = (
             Trial(
-                phase: .measuring(until: now + Trial.measuring), probes: probes, names: names,
+                phase: .measuring(until: now + time), settings: confirm, probes: probes, names: names,
                 nextRound: now + Trial.round), candidate, previous
         )
         due = Array(probes)
         wake(.pass)
         return true
+    }
+
+    /// What is in force; at a start, what was kept, where the folder holds something else by now. Nil where nothing is to be
+    /// gone back to.
+    private func before(_ candidate: Force) throws(AgentProblem) -> Force? {
+        if let force { return force }
+        guard let kept = host.kept() else { return try nothing(candidate) }
+        if kept.id == candidate.revision.id { return nil }
+        // It may mean nothing here any more, or another interface.
+        guard let compilation = try? host.compile(kept, names: names) else { return nil }
+        let before = Force(revision: kept, compilation: compilation)
+        return before.mesh == candidate.mesh ? before : nil
+    }
+
+    /// That the mesh is not there.
+    private func nothing(_ candidate: Force) throws(AgentProblem) -> Force {
+        let nothing = Revision(id: "none", origin: .nothing, source: candidate.revision.source)
+        return Force(revision: nothing, compilation: try host.compile(nothing, names: names))
+    }
+
+    private func findCuts(_ candidate: Force, from before: Force) -> [Cut] {
+        guard settings.guardsItself else { return [] }
+        let live = observation?.state ?? before.desired.state
+        return Cut.all(
+            host.guarded(candidate.desired, mark: live.device?.fwMark ?? 0), from: live, to: candidate.desired.state,
+            of: candidate.mesh,
+            names: before.desired.peerNames.merging(candidate.desired.peerNames) { _, new in new })
+    }
+
+    /// How a change is to be judged; nil where it is not.
+    private func confirmation(of candidate: Force) -> ConfirmSettings? {
+        for cut in cuts {
+            say(.warning, .revision, "topology \(candidate.revision.id) would cut \(cut.guarded.words): \(cut.then)")
+        }
+        // A first topology is a change of nothing: only what it cuts can be lost.
+        let isFirst = force == nil && host.kept() == nil
+        if cuts.isEmpty, isFirst || settings.confirm == nil { return nil }
+        var confirm = settings.confirm ?? .automatic
+        confirm.add(cuts)
+        for name in settings.confirmPeers {
+            // One that has no address here can be heard of nowhere.
+            guard let address = host.address(ofNode: name, in: candidate.revision) else { continue }
+            confirm.needs.insert(.peer(name: name, address))
+        }
+        return confirm
     }
 
     /// An agent that was killed goes on with the trial while there is time; afterwards, the change has failed.
@@ -52,19 +107,17 @@ extension MeshController {
     ) throws(AgentProblem) -> Bool {
         let left = record.deadline.seconds(since: host.now())
         guard force == nil || trial == nil else { return false }
-        guard !record.isRejected, left > 0, let kept = host.kept() else {
-            let problem = AgentProblem(
-                "topology \(record.id) was not confirmed in time, and was taken back: it is not tried again until it changes"
-            )
-            rejected = (record.id, problem)
-            reject(record, of: candidate.mesh)
-            throw problem
-        }
-        let previous = Force(revision: kept, compilation: try host.compile(kept, names: names))
         let interface = candidate.mesh.interface
-        let probes = Set(record.wanted.map { Probe($0, interface: interface) } + confirmed.map { Probe($0) })
+        let confirm = settings.confirm ?? .automatic
+        let probes = Set(record.wanted.map { Probe($0, interface: interface) }).union(Self.named(confirm))
+        guard !record.isRejected, record.isResumable, left > 0, let kept = host.kept(),
+            confirm.isManual || !probes.isEmpty
+        else { throw try rejection(of: record, candidate) }
+        let previous = Force(revision: kept, compilation: try host.compile(kept, names: names))
         trial = (
-            Trial(phase: .judging(until: now + .seconds(left)), probes: probes, nextRound: now + Trial.round),
+            Trial(
+                phase: .judging(until: now + .seconds(left)), settings: confirm, probes: probes,
+                nextRound: now + Trial.round),
             candidate,
             previous
         )
@@ -73,7 +126,26 @@ extension MeshController {
         return true
     }
 
-    private var confirmed: [IPAddress] { settings.confirm?.addresses ?? [] }
+    /// A trial whose time is over, or over which nobody watches any more: what was before is what is wanted.
+    private func rejection(of record: TrialRecord, _ candidate: Force) throws(AgentProblem) -> AgentProblem {
+        let reason = record.reason.isEmpty ? "it was not confirmed in time" : record.reason
+        let problem = AgentProblem(
+            "topology \(record.id) was taken back: \(reason); it is not tried again until it changes")
+        rejected = (record.id, problem)
+        // Nothing was there before it.
+        if force == nil, !record.isUndone, host.kept() == nil { enforce(try nothing(candidate)) }
+        var record = record
+        record.isUndone = true
+        reject(record, of: candidate.mesh)
+        return problem
+    }
+
+    /// Who must answer whatever was before.
+    private static func named(_ confirm: ConfirmSettings) -> Set<Probe> {
+        confirm.needs.union(confirm.addresses.map { Probe($0) })
+    }
+
+    // MARK: Judged
 
     /// - Returns: when it wants to be called again; nil where there is no trial.
     func stepTrial(at now: ContinuousClock.Instant) -> ContinuousClock.Instant? {
@@ -84,19 +156,18 @@ extension MeshController {
             if now < until, !trial.missing.isEmpty { return until }
             begin(&trial, candidate, previous, at: now)
         case .judging(let until):
-            let isManual = settings.confirm?.isManual == true
-            if trial.hasSettled, trial.missing.isEmpty, !isManual {
+            if trial.hasSettled, trial.missing.isEmpty, !trial.settings.isManual {
                 confirm(by: "")
                 return nil
             }
             if now >= until {
-                takeBack(trial, candidate, previous)
+                takeBack(trial, candidate, previous, because: failure(of: trial))
                 return nil
             }
             if trial.nextRound <= now {
                 trial.nextRound = now + Trial.round
                 trial.hasSettled = stage == .converged
-                if trial.hasSettled { due = trial.missing }
+                if trial.hasSettled { ask(&trial, candidate) }
             }
             self.trial = (trial, candidate, previous)
             return min(until, trial.nextRound)
@@ -104,23 +175,43 @@ extension MeshController {
         return now
     }
 
+    /// One round of questions. Handshakes are seen by a look at the peers, which the questions make them renew.
+    private func ask(_ trial: inout Trial, _ candidate: Force) {
+        for probe in trial.missing {
+            guard case .peer(let name, _) = probe,
+                let key = candidate.desired.peerNames.first(where: { $0.value == name })?.key,
+                let statistics = observation?.statistics(of: key)
+            else { continue }
+            if let old = trial.baselines[name], statistics.isHeard(since: old) {
+                trial.answered.insert(probe)
+            } else if trial.baselines[name] == nil {
+                trial.baselines[name] = statistics
+            }
+        }
+        due = trial.missing
+        if trial.missing.contains(where: \.isPeer) { wake(.pass) }
+    }
+
     private func begin(_ trial: inout Trial, _ candidate: Force, _ previous: Force, at now: ContinuousClock.Instant) {
-        guard let confirm = settings.confirm else { return }
+        let confirm = trial.settings
         // Who does not answer before is not asked afterwards; what was named must answer.
-        let named = Set(confirm.addresses.map { Probe($0) })
+        let named = Self.named(confirm)
         trial.probes = named
         trial.measure = trial.answered
         for probe in trial.answered {
-            guard let name = trial.names[probe], let address = host.address(ofNode: name, in: candidate.revision) else {
-                continue
+            if let name = trial.names[probe] {
+                guard let address = host.address(ofNode: name, in: candidate.revision) else { continue }
+                trial.probes.insert(Probe(address, interface: candidate.mesh.interface))
+            } else {
+                trial.probes.insert(probe)
             }
-            trial.probes.insert(Probe(address, interface: candidate.mesh.interface))
         }
         trial.answered = []
         trial.phase = .judging(until: now + confirm.within)
         trial.nextRound = now + Trial.round
         if trial.probes.isEmpty, !confirm.isManual {
             self.trial = nil
+            verdict = .untried
             say(
                 .notice, .confirm,
                 "nobody answers who could prove a change: topology \(candidate.revision.id) is not on trial")
@@ -130,9 +221,10 @@ extension MeshController {
         }
         let now = host.now()
         let deadline = UnixTime(seconds: now.seconds + confirm.within.components.seconds, nanoseconds: now.nanoseconds)
-        let record = TrialRecord(
+        var record = TrialRecord(
             id: candidate.revision.id, deadline: deadline,
-            wanted: trial.probes.subtracting(named).map(\.address), isRejected: false)
+            wanted: trial.probes.subtracting(named).compactMap(\.echoed), isRejected: false)
+        record.isResumable = settings.resumesTrials
         do throws(AgentProblem) {
             // What is to be gone back to is kept before anything is changed.
             try host.keep(previous.revision)
@@ -146,9 +238,11 @@ extension MeshController {
         say(
             .notice, .confirm,
             "topology \(candidate.revision.id) is on trial for \(confirm.within.components.seconds) s: "
-                + (confirm.isManual ? "`weft agent confirm` keeps it" : "\(words(trial.missing)) must answer"))
+                + (confirm.isManual ? "`weft confirm` keeps it" : "\(words(trial.missing)) must answer"))
         enforce(candidate)
     }
+
+    // MARK: Ended
 
     /// A person, or the facts, confirm the change under way.
     ///
@@ -160,6 +254,7 @@ extension MeshController {
         settle(candidate.revision)
         try? host.store(nil, of: candidate.mesh)
         let reason = whom.isEmpty ? words(Array(trial.answered)) + " answered" : whom
+        verdict = .confirmed(reason)
         say(.notice, .confirm, "topology \(candidate.revision.id) is confirmed: \(reason)")
         return true
     }
@@ -167,24 +262,35 @@ extension MeshController {
     /// A person takes the change under way back.
     ///
     /// - Returns: false where there is none.
-    package func revert() -> Bool {
+    package func revert(by whom: String) -> Bool {
         guard let (trial, candidate, previous) = trial else { return false }
-        takeBack(trial, candidate, previous)
+        takeBack(trial, candidate, previous, because: whom)
         return true
     }
 
-    private func takeBack(_ trial: Trial, _ candidate: Force, _ previous: Force) {
+    private func takeBack(_ trial: Trial, _ candidate: Force, _ previous: Force, because reason: String) {
         self.trial = nil
+        verdict = .takenBack(reason)
         let id = candidate.revision.id
-        let reason = trial.missing.isEmpty ? "nobody confirmed it" : "no answer from \(words(trial.missing))"
-        let problem = AgentProblem("topology \(id) was taken back: \(reason); it is not tried again until it changes")
+        // A person who applies it again has decided anew.
+        let rest = settings.resumesTrials ? "; it is not tried again until it changes" : ""
+        let problem = AgentProblem("topology \(id) was taken back: \(reason)\(rest)")
         rejected = (id, problem)
-        if let record = host.trial(of: candidate.mesh) { reject(record, of: candidate.mesh) }
+        if var record = host.trial(of: candidate.mesh) {
+            record.reason = reason
+            reject(record, of: candidate.mesh)
+        }
         enforce(previous)
         // What the host adds may have changed since it was compiled.
         wake(.compile)
         say(.error, .confirm, problem.summary)
         refusal = problem
+    }
+
+    private func failure(of trial: Trial) -> String {
+        if !trial.hasSettled { return "the host did not become as it wants it" }
+        return trial.missing.isEmpty || trial.settings.isManual
+            ? "nobody confirmed it" : "no answer from \(words(trial.missing))"
     }
 
     private func reject(_ record: TrialRecord, of mesh: MeshIdentity) {
@@ -197,6 +303,8 @@ extension MeshController {
         }
     }
 
+    // MARK: Asked and told
+
     /// Questions to ask now.
     package func takeProbes() -> [Probe] {
         defer { due = [] }
@@ -205,7 +313,8 @@ extension MeshController {
 
     /// Somebody answered.
     package func note(answerTo probe: Probe) {
-        if trial?.trial.probes.contains(probe) == true { trial?.trial.answered.insert(probe) }
+        // Peers prove themselves by what WireGuard saw of them: see `ask`.
+        if !probe.isPeer, trial?.trial.probes.contains(probe) == true { trial?.trial.answered.insert(probe) }
     }
 
     /// The topology on trial, for the status document.
@@ -214,13 +323,28 @@ extension MeshController {
         return trial.candidate.revision.id
     }
 
+    /// Whether it is being found out who answers before a change.
+    package var isMeasuring: Bool {
+        if case .measuring = trial?.trial.phase { true } else { false }
+    }
+
+    /// When the time of the change on trial is over.
+    package var trialEnds: ContinuousClock.Instant? {
+        guard case .judging(let until) = trial?.trial.phase else { return nil }
+        return until
+    }
+
+    /// Who has not answered yet, in words; empty where nobody must.
+    package var missing: String { words(trial?.trial.missing ?? []) }
+
     private func words(_ probes: [Probe]) -> String {
         let names = probes.map { probe -> String in
+            guard let address = probe.echoed else { return probe.words }
             let peer = force?.desired.state.peers.first {
-                $0.allowedIPs.contains { $0.isHost && $0.address == probe.address }
+                $0.allowedIPs.contains { $0.isHost && $0.address == address }
             }
             let name = peer.flatMap { force?.desired.peerNames[$0.publicKey] }
-            return name.map { "\($0) (\(probe.address))" } ?? "\(probe.address)"
+            return name.map { "\($0) (\(address))" } ?? "\(address)"
         }.sorted()
         return names.count > 4
             ? names.prefix(4).joined(separator: ", ") + " and \(names.count - 4) more" : names.joined(separator: ", ")

@@ -1,6 +1,7 @@
 // A change on trial: it stays only when the host proves that it is still in touch.
 
 package import WeftModel
+package import WeftPlan
 
 /// How a change is judged.
 package struct ConfirmSettings: Sendable {
@@ -10,25 +11,82 @@ package struct ConfirmSettings: Sendable {
     package var addresses: [IPAddress]
     /// Nothing but a person confirms.
     package var isManual: Bool
+    /// What else must answer.
+    package var needs: Set<Probe> = []
+    /// What else must answer where it did before the change.
+    package var measures: Set<Probe> = []
 
     package init(within: Duration, addresses: [IPAddress] = [], isManual: Bool = false) {
         self.within = within
         self.addresses = addresses
         self.isManual = isManual
     }
+
+    /// For a change that nobody asked to be put on trial, and that would cut what must not be cut.
+    package static var automatic: Self { Self(within: .seconds(60)) }
+
+    /// What would be cut must prove that it was not.
+    package mutating func add(_ cuts: [Cut]) {
+        for guarded in cuts.map(\.guarded) {
+            switch guarded.kind {
+            case .session:
+                if let local = guarded.local {
+                    needs.insert(.session(TCPConnection(local: local, remote: guarded.remote)))
+                }
+            case .git: measures.insert(.connection(guarded.remote))
+            case .resolver: measures.insert(.resolver(guarded.remote.address))
+            }
+        }
+    }
 }
 
 /// A question to the network, whose answer says that the host is in touch.
-package struct Probe: Hashable, Sendable {
-    /// Asked by an echo request.
-    package var address: IPAddress
-    /// The interface that it must go out by; nil: as the host's routes say.
-    package var interface: String?
+package enum Probe: Hashable, Sendable {
+    /// An echo request. The interface that it must go out by; nil: as the host's routes say.
+    case echo(IPAddress, interface: String?)
+    /// Whether WireGuard has heard from a node since the change; an echo request to its address makes it try.
+    case peer(name: String, IPAddress)
+    /// Whether what was sent to the other end of a connection since the change was received there.
+    case session(TCPConnection)
+    /// Whether the repository that is followed can be read.
+    case git
+    /// Whether a TCP port takes connections.
+    case connection(SocketAddress)
+    /// Whether a name server says anything.
+    case resolver(IPAddress)
 
-    package init(_ address: IPAddress, interface: String? = nil) {
-        self.address = address
-        self.interface = interface
+    package init(_ address: IPAddress, interface: String? = nil) { self = .echo(address, interface: interface) }
+
+    /// The address of an echo request.
+    package var echoed: IPAddress? {
+        if case .echo(let address, _) = self { address } else { nil }
     }
+
+    var isPeer: Bool {
+        if case .peer = self { true } else { false }
+    }
+
+    /// Who is to answer.
+    var words: String {
+        switch self {
+        case .echo(let address, _): "\(address)"
+        case .peer(let name, _): "\(name) (by a handshake)"
+        case .session(let connection): "the session from \(connection.remote.address)"
+        case .git: "the git remote"
+        case .connection(let address): "\(address)"
+        case .resolver(let address): "the name server \(address)"
+        }
+    }
+}
+
+/// What came of a trial.
+package enum Verdict: Hashable, Sendable {
+    /// It stays; by what.
+    case confirmed(String)
+    /// What was before is in force again; why.
+    case takenBack(String)
+    /// There was nobody to prove it.
+    case untried
 }
 
 /// A trial under way.
@@ -41,6 +99,7 @@ struct Trial {
     }
 
     var phase: Phase
+    let settings: ConfirmSettings
     /// All that are asked; while measuring, those that might answer.
     var probes: Set<Probe>
     /// Which node is asked by a probe, before the change.
@@ -51,12 +110,33 @@ struct Trial {
     var nextRound: ContinuousClock.Instant
     /// Whether the host was as wanted when the last questions were asked.
     var hasSettled = false
+    /// What WireGuard knew of nodes when the change was made.
+    var baselines: [String: PeerStatistics] = [:]
 
     /// What has not answered yet.
-    var missing: [Probe] { probes.subtracting(answered).sorted { "\($0.address)" < "\($1.address)" } }
+    var missing: [Probe] { probes.subtracting(answered).sorted { $0.words < $1.words } }
 
     /// As many peers are asked.
     static let most = 16
     static let measuring = Duration.seconds(1)
     static let round = Duration.seconds(1)
+}
+
+extension PeerStatistics {
+    /// Whether something came from the peer after `old`.
+    func isHeard(since old: PeerStatistics) -> Bool {
+        if receivedBytes > old.receivedBytes { return true }
+        guard let last = lastHandshake else { return false }
+        return old.lastHandshake.map { last != $0 } ?? true
+    }
+}
+
+extension Observation {
+    /// What WireGuard knows of a peer; nil where it has none of this key.
+    func statistics(of key: PublicKey) -> PeerStatistics? {
+        guard let index = state.peers.firstIndex(where: { $0.publicKey == key }), index < statistics.count else {
+            return nil
+        }
+        return statistics[index]
+    }
 }

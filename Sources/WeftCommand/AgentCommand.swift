@@ -13,8 +13,7 @@ struct AgentCommand: ParsableCommand {
         commandName: "agent",
         abstract: "Keep this host as the topology wants it, for as long as it runs.",
         subcommands: [
-            AgentRunCommand.self, AgentReloadCommand.self, AgentConfirmCommand.self, AgentRevertCommand.self,
-            AgentStatusCommand.self,
+            AgentRunCommand.self, AgentReloadCommand.self, AgentStatusCommand.self,
         ],
         defaultSubcommand: AgentRunCommand.self)
 }
@@ -79,18 +78,7 @@ struct AgentRunCommand: ParsableCommand {
     @Option(
         help: ArgumentHelp("How often to look at what the kernel tells nobody about, 1 to 30.", valueName: "seconds"))
     var poll = 5
-    @Option(
-        help: ArgumentHelp(
-            "Put changes of the topology on trial: what does not prove itself in this time is taken back, 10 to 3600.",
-            discussion: "Peers that answered an echo request before a change must answer after it.",
-            valueName: "seconds"))
-    var confirmWithin: Int?
-    @Option(
-        name: .customLong("confirm-ping"),
-        help: ArgumentHelp("An address that must answer after a change too; may be repeated.", valueName: "address"))
-    var confirmPings: [String] = []
-    @Flag(help: "Only `weft agent confirm` keeps a change.")
-    var confirmManually = false
+    @OptionGroup var confirm: ConfirmOptions
     @Option(help: "error, warning, notice, info or debug: events of less weight are not logged.")
     var logLevel = AgentEvent.Level.info
 
@@ -104,15 +92,6 @@ struct AgentRunCommand: ParsableCommand {
         }
         if privateKeys.count > 1, privateKeys.count != topologies.count {
             throw ValidationError("--private-key is given once, or once for each of the \(topologies.count) topologies")
-        }
-        if let confirmWithin, !(10...3600).contains(confirmWithin) {
-            throw ValidationError("--confirm-within takes 10 to 3600 seconds")
-        }
-        if confirmWithin == nil, confirmManually || !confirmPings.isEmpty {
-            throw ValidationError("--confirm-ping and --confirm-manually need --confirm-within")
-        }
-        for text in confirmPings where IPAddress(text) == nil {
-            throw ValidationError("--confirm-ping takes an address, and \(text) is none")
         }
         if Set(topologies).count != topologies.count { throw ValidationError("a topology is named twice") }
     }
@@ -136,11 +115,10 @@ struct AgentRunCommand: ParsableCommand {
             settings.gitInterval = .seconds(interval)
             settings.controller.drift = drift
             settings.controller.poll = .seconds(poll)
-            settings.controller.confirm = confirmWithin.map { seconds in
-                ConfirmSettings(
-                    within: .seconds(seconds), addresses: confirmPings.compactMap { IPAddress($0) },
-                    isManual: confirmManually)
-            }
+            settings.controller.confirm = confirm.settings
+            if follower != nil { settings.controller.confirm?.measures.insert(.git) }
+            settings.controller.confirmPeers = confirm.confirmPeers
+            settings.controller.guardsItself = confirm.guardsItself
             do {
                 code = try AgentService(settings, log: AgentLog(least: logLevel)).run()
             } catch let error as LoopError {
@@ -171,24 +149,6 @@ struct AgentReloadCommand: ParsableCommand {
     @OptionGroup var socket: SocketOption
 
     func run() throws { try reportingFailures { try AgentClient(socket.socket).order("reload") } }
-}
-
-struct AgentConfirmCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "confirm", abstract: "Keep the change that is on trial.")
-
-    @OptionGroup var socket: SocketOption
-
-    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("confirm") } }
-}
-
-struct AgentRevertCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "revert", abstract: "Take the change that is on trial back now.")
-
-    @OptionGroup var socket: SocketOption
-
-    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("revert") } }
 }
 
 struct AgentStatusCommand: ParsableCommand {

@@ -20,9 +20,16 @@ final class AgentHost: MeshHost {
     private let socket: String
     let machine: Machine
     private var lock: FileLock?
-    private var labels = PlanLabels()
+    private(set) var labels = PlanLabels()
     /// Which keys the state in force was compiled with: an operation reads them again, and takes no others.
     private var keys: (own: OwnKey, preshared: [String: SecretTag])?
+    private var mesh: MeshIdentity?
+    /// What is to be tried instead of what the folder holds, and what was in force before it.
+    /// Who is logged in, where that is one; nil: all that are.
+    var sessions: [TCPConnection]?
+    /// Where the topology is fetched from.
+    var gitRemotes: [SocketAddress] = []
+    private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
 
     init(path: String, options: HostOptions, socket: String) throws {
         self.path = path
@@ -43,7 +50,28 @@ final class AgentHost: MeshHost {
 
     // MARK: The topology
 
+    /// From now on this is what the folder holds, by a lock that is held already.
+    func give(
+        _ candidate: LoadedTopology, previous: Revision<LoadedTopology>?, of mesh: MeshIdentity,
+        lock: consuming FileLock
+    ) {
+        given = (candidate, previous)
+        self.mesh = mesh
+        self.lock = consume lock
+    }
+
+    /// What a kept topology is; nil where it can no longer be read.
+    static func revision(_ files: SourceFiles, below root: String, at time: UnixTime) -> Revision<LoadedTopology>? {
+        let (topology, diagnostics) = TopologyReader.read(files, at: time)
+        guard let topology else { return nil }
+        let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
+        return Revision(id: files.revision(below: root), origin: .kept, source: loaded)
+    }
+
     func read() -> TopologyReading<LoadedTopology> {
+        if let candidate = given?.candidate {
+            return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
+        }
         let (topology, files, diagnostics) = LoadedTopology.read(path)
         guard let topology else { return .broken(Self.problem(diagnostics, files, of: path)) }
         let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
@@ -51,16 +79,16 @@ final class AgentHost: MeshHost {
     }
 
     func kept() -> Revision<LoadedTopology>? {
+        if let given { return given.previous }
         guard let files = try? machine.keptTopology(of: path) else { return nil }
-        let (topology, diagnostics) = TopologyReader.read(files, at: machine.now())
-        guard let topology else { return nil }
-        let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
-        return Revision(id: files.revision(below: path), origin: .kept, source: loaded)
+        return Self.revision(files, below: path, at: machine.now())
     }
 
     func keep(_ revision: Revision<LoadedTopology>) throws(AgentProblem) {
+        // What is kept already needs no keeping.
+        guard let mesh, revision.origin == .folder else { return }
         do throws(DataplaneError) {
-            try machine.keep(revision.source.files, of: path)
+            try machine.keep(revision.source.files, of: path, for: mesh)
         } catch {
             throw AgentProblem(error.description)
         }
@@ -84,7 +112,9 @@ final class AgentHost: MeshHost {
         }
         keys = (context.own, context.presharedTags)
         labels = context.labels
-        return context.compilation
+        var compilation = context.compilation
+        if revision.origin == .nothing { compilation.desired.state = HostState() }
+        return compilation
     }
 
     func endpointNames(_ revision: Revision<LoadedTopology>) -> [String] {
@@ -124,6 +154,7 @@ final class AgentHost: MeshHost {
     // MARK: The interface
 
     func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) {
+        self.mesh = mesh
         if lock != nil { return }
         do throws(DataplaneError) {
             lock = try machine.lock(mesh, agent: socket)
@@ -169,6 +200,11 @@ final class AgentHost: MeshHost {
     }
 
     func now() -> UnixTime { machine.now() }
+
+    func guarded(_ desired: DesiredState, mark: UInt32) -> [Guarded] {
+        machine.guarded(
+            sessions ?? machine.sessions, git: gitRemotes, desired.state, of: desired.identity, mark: mark)
+    }
 
     func phrase(_ operation: Operation) -> String { operation.phrase(labels) }
 }

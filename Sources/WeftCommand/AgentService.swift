@@ -55,10 +55,10 @@ final class AgentService {
     private let signals: Signals
     private let clock: WallClockAlarm
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
-    private let fetches: Inbox<Result<GitFollower.Outcome, GitFollower.Problem>>
+    private let fetches: Inbox<(result: Result<GitFollower.Outcome, GitFollower.Problem>, remotes: [SocketAddress])>
     /// What is wrong with the repository.
     private var gitProblem: String?
-    private let echoes: Inbox<(mesh: Int, probe: Probe)>
+    private let prober: Prober
     private let notifier: ServiceNotifier
     private let kernel: KernelEvents
     private let server: LineServer
@@ -81,7 +81,7 @@ final class AgentService {
         loop = try EventLoop()
         clock = try WallClockAlarm()
         answers = try Inbox()
-        echoes = try Inbox()
+        prober = try Prober(git: settings.git)
         fetches = try Inbox()
         notifier = ServiceNotifier()
         kernel = try KernelEvents()
@@ -107,7 +107,7 @@ final class AgentService {
         try loop.watch(signals.descriptor) { [unowned self] _ in takeSignals() }
         try loop.watch(clock.descriptor) { [unowned self] _ in takeClock() }
         try loop.watch(answers.descriptor) { [unowned self] _ in takeAnswers() }
-        try loop.watch(echoes.descriptor) { [unowned self] _ in takeEchoes() }
+        try loop.watch(prober.descriptor) { [unowned self] _ in takeProofs() }
         try loop.watch(fetches.descriptor) { [unowned self] _ in takeFetches() }
         for descriptor in kernel.descriptors {
             try loop.watch(descriptor) { [unowned self] _ in takeKernelEvents() }
@@ -135,7 +135,7 @@ final class AgentService {
             let next = mesh.controller.step(at: start)
             soonest = min(soonest ?? next, next)
             lookAfterNames(of: mesh, index, at: start)
-            ask(mesh.controller, index)
+            prober.ask(mesh.controller, index)
             if let names = mesh.nextNames { soonest = min(soonest ?? names, names) }
             if mesh.controller.problem?.isFatal == true, mesh.controller.force == nil {
                 exitCode = 1
@@ -300,16 +300,15 @@ final class AgentService {
     private func fetch() {
         guard let git = settings.git else { return }
         Worker.start { [fetches] in
-            do throws(GitFollower.Problem) {
-                fetches.post(.success(try git.follow()))
-            } catch {
-                fetches.post(.failure(error))
-            }
+            let result = Result { () throws(GitFollower.Problem) in try git.follow() }
+            // Where that is, for a change that would cut it off.
+            fetches.post((result: result, remotes: GitRemote(git.url)?.addresses() ?? []))
         }
     }
 
     private func takeFetches() {
-        for result in fetches.drain() {
+        for (result, remotes) in fetches.drain() {
+            if !remotes.isEmpty { for mesh in meshes { mesh.controller.host.gitRemotes = remotes } }
             switch result {
             case .success(let outcome):
                 if case .switched(let commit) = outcome {
@@ -352,21 +351,8 @@ final class AgentService {
 
     // MARK: Trials
 
-    /// Asks whether a change has left the host in touch.
-    private func ask(_ controller: Controller, _ index: Int) {
-        for probe in controller.takeProbes() {
-            let source = controller.force?.desired.state.addresses.first { $0.address.family == probe.address.family }
-            let echo = EchoProbe(
-                interface: probe.interface, source: probe.interface == nil ? nil : source?.address)
-            Worker.start { [echoes] in
-                let answer = echo.send(to: probe.address, size: 64, patience: .milliseconds(900))
-                if answer == .echoed { echoes.post((mesh: index, probe: probe)) }
-            }
-        }
-    }
-
-    private func takeEchoes() {
-        for (index, probe) in echoes.drain() { meshes[index].controller.note(answerTo: probe) }
+    private func takeProofs() {
+        for (index, probe) in prober.drain() { meshes[index].controller.note(answerTo: probe) }
         schedule(after: .zero)
     }
 
@@ -384,7 +370,7 @@ final class AgentService {
         case "confirm", "revert":
             let whom = client.peer.map { "user \($0.user)" } ?? "somebody"
             let done = meshes.filter { mesh in
-                request == "confirm" ? mesh.controller.confirm(by: whom) : mesh.controller.revert()
+                request == "confirm" ? mesh.controller.confirm(by: whom) : mesh.controller.revert(by: whom)
             }
             client.send(Array((done.isEmpty ? "error: no change is on trial\n" : "ok\n").utf8))
             client.finish()

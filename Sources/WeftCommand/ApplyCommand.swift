@@ -15,11 +15,17 @@ struct ApplyCommand: ParsableCommand {
         discussion: """
             Shows the plan, asks, applies it in the order that is safe, reads the host again, and says what came of each \
             operation. Exit status: 0 where the host is as wanted, 1 where it is not.
+
+            With --confirm-within the change is put on trial: what was applied before comes back by itself unless the change is \
+            confirmed in time, also where this process, its terminal or its SSH session is gone. At a terminal a person \
+            confirms, by an answer here, or by `weft confirm` from anywhere on this host; with --yes the facts do: who answered \
+            before must answer after it. `weft revert` takes it back at once. Exit status 1 where it was taken back.
             """)
 
     @OptionGroup var source: TopologyArgument
     @OptionGroup var host: HostOptions
     @OptionGroup var output: OutputOptions
+    @OptionGroup var confirm: ConfirmOptions
     @Flag(name: .shortAndLong, help: "Do not ask.")
     var yes = false
 
@@ -31,18 +37,17 @@ struct ApplyCommand: ParsableCommand {
             let machine = try Machine(stateDirectory: host.stateDir)
             let context = try HostContext(topology: source.topology, options: host, machine: machine)
             try context.refuseWhatCannotBe()
-            let (own, preshared, files) = (context.own, context.presharedTags, host.keyFiles)
-            let job = Job(
+            for name in confirm.confirmPeers where !context.desired.peerNames.values.contains(name) {
+                throw Failure("--confirm-peer names \(name), which is no peer of this host: nothing was changed")
+            }
+            var job = Job(
                 mesh: context.mesh, desired: context.desired, labels: context.labels, warnings: context.warnings,
                 files: context.loaded.files,
                 output: output, yes: yes)
-            try job.run(on: machine) { () throws(DataplaneError) in
-                do throws(KeyError) {
-                    return try files.arena(own: own, preshared: preshared)
-                } catch {
-                    throw DataplaneError(.key, "\(error.place): \(error.message)")
-                }
-            }
+            job.topology = (source.topology, context.loaded)
+            job.host = host
+            job.confirm = confirm
+            try job.run(on: machine) { () throws(DataplaneError) in try context.arena(host) }
         }
     }
 }

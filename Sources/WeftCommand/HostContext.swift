@@ -98,6 +98,15 @@ struct HostContext {
         throw Failure("this host cannot be what the topology wants of \(desired.node): nothing was changed")
     }
 
+    /// The secrets that this state needs: read again, and the very ones that it was compiled with.
+    func arena(_ options: HostOptions) throws(DataplaneError) -> SecretArena {
+        do throws(KeyError) {
+            return try options.keyFiles.arena(own: own, preshared: presharedTags)
+        } catch {
+            throw DataplaneError(.key, "\(error.place): \(error.message)")
+        }
+    }
+
     var labels: PlanLabels {
         PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
     }

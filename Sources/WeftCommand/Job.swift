@@ -1,6 +1,7 @@
 // What apply and down share: plan, show, ask, apply, report.
 
 internal import ArgumentParser
+internal import WeftAgent
 internal import WeftDiagnostics
 internal import WeftKeys
 internal import WeftLinux
@@ -20,6 +21,13 @@ struct Job {
     var output: OutputOptions
     /// Do not ask.
     var yes: Bool
+    /// What is applied, and where it lies; nil for `down`.
+    var topology: (path: String, loaded: LoadedTopology)?
+    var host: HostOptions?
+    /// How the change is put on trial.
+    var confirm: ConfirmOptions?
+    /// Nothing is said but what went wrong.
+    var isQuiet = false
 
     private var terminal: Terminal { Terminal.standard }
 
@@ -27,18 +35,39 @@ struct Job {
     func run(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
         try requireNetworkRights(for: "change \(mesh.interface)")
         let lock = try machine.lock(mesh)
-        try withExtendedLifetime(lock) { try runLocked(machine, secrets) }
+        if let host { try takeBackWhatDangles(machine, mesh, host, output) }
+        try runLocked(machine, lock, secrets)
         // A mesh that is gone has nothing left to lock.
         if desired == nil { lock.remove() }
     }
 
+    /// Brings back what was in force before a trial. The lock is held.
+    func restore(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
+        var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
+        let memory = try machine.memory(of: mesh)
+        let (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
+        let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
+            step, decided in
+            if !isQuiet { progress(step, decided) }
+        }
+        if report.memory != memory { try machine.remember(report.memory, of: mesh) }
+        if desired == nil, report.isConverged { try machine.forget(mesh) }
+        if !report.isConverged {
+            throw Failure(
+                "\(mesh.interface) could not be brought back to what was in force before: "
+                    + (report.verificationError?.description ?? "`weft plan` shows what differs"))
+        }
+    }
+
     private func runLocked(
-        _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
+        _ machine: Machine, _ lock: borrowing FileLock,
+        _ secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
         let memory = try machine.memory(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
-        if output.format == .text { show(plan) }
+        var cuts = cuts(plan, observation, machine)
+        if output.format == .text { show(plan, cuts) }
         if plan.isHeld || (plan.isBlocked && desired != nil) {
             throw Failure("something that is not weft's stands in the way: nothing was changed")
         }
@@ -50,19 +79,70 @@ struct Job {
             (plan, observation) = (again, seen)
             if same { break }
             terminal.write("The host has changed meanwhile. The plan is now:", to: .error)
-            show(plan)
+            cuts = self.cuts(plan, observation, machine)
+            show(plan, cuts)
         }
+        if let front = try trial(plan, cuts, observation, machine) { return try front.run(machine, mesh, lock: lock) }
         let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
             step, decided in
             if output.format == .text { progress(step, decided) }
         }
         if report.memory != memory { try machine.remember(report.memory, of: mesh) }
         if desired == nil, report.isConverged { try machine.forget(mesh) }
-        try finish(report)
+        if report.isConverged { keep(on: machine) }
+        try finish(report, cuts)
     }
 
-    private func show(_ plan: Plan) {
-        let text = PlanText(plan, labels: labels, warnings: warnings.map(\.sentence), options: output.text()).text
+    /// It is what a later change is taken back to.
+    private func keep(on machine: Machine) {
+        guard let topology else { return }
+        do throws(DataplaneError) {
+            try machine.keep(topology.loaded.files, of: topology.path, for: mesh)
+            if machine.trial(of: mesh) != nil { try machine.store(nil, of: mesh) }
+        } catch {
+            terminal.write("warning: \(error.description): a later change could not be taken back", to: .error)
+        }
+    }
+
+    /// How the change is led through its trial; nil where it is made without one.
+    private func trial(
+        _ plan: Plan, _ cuts: [Cut], _ observation: Observation, _ machine: Machine
+    ) throws -> TrialFront? {
+        guard let topology, let host, let confirm, !plan.isEmpty else { return nil }
+        let asked = confirm.settings ?? (cuts.isEmpty || !confirm.guardsItself ? nil : .automatic)
+        guard let within = asked?.within else { return nil }
+        if confirm.settings == nil {
+            let what = cuts.map(\.guarded.words).joined(separator: ", ")
+            terminal.write(
+                "This would cut \(what): it is put on trial for \(within.components.seconds) s, as with "
+                    + "--confirm-within; --confirm-within off does without.", to: .error)
+        }
+        let before = try machine.topologyInForce(mesh)
+        if before == nil, observation.state.link != nil {
+            throw Failure(
+                "no topology was kept of what is in force on \(mesh.interface): a change could not be taken back, and was not "
+                    + "made",
+                remedy: "apply the topology that is in force once more, which keeps it; or say --confirm-within off")
+        }
+        let id = topology.loaded.files.revision(below: topology.path)
+        if let record = machine.trial(of: mesh), record.id == id, record.isRejected {
+            terminal.write(
+                "This topology (\(id)) was tried before and taken back: \(record.reason.visible). It is tried again.",
+                to: .error)
+        }
+        return TrialFront(
+            path: topology.path, loaded: topology.loaded, host: host, output: output, confirm: confirm, within: within,
+            asks: !yes && terminal.canAsk)
+    }
+
+    private func cuts(_ plan: Plan, _ observation: Observation, _ machine: Machine) -> [Cut] {
+        machine.cuts(
+            by: plan, to: desired, from: observation.state, topology: topology?.path, names: labels.peers)
+    }
+
+    private func show(_ plan: Plan, _ cuts: [Cut]) {
+        let all = warnings + cuts.map(\.diagnostic)
+        let text = PlanText(plan, labels: labels, warnings: all.map(\.sentence), options: output.text()).text
         terminal.write(text, terminator: "")
     }
 
@@ -81,11 +161,12 @@ struct Job {
         terminal.write(text.text(of: decided, outcomes: application.outcomes), terminator: "")
     }
 
-    private func finish(_ report: PassReport) throws {
+    private func finish(_ report: PassReport, _ cuts: [Cut]) throws {
         switch output.format {
         case .json:
             let document = ApplyDocument(
-                plan: PlanDocument(report.plan, labels: labels, warnings: warnings, files: files),
+                plan: PlanDocument(
+                    report.plan, labels: labels, warnings: warnings + cuts.map(\.diagnostic), cuts: cuts, files: files),
                 outcomes: report.outcomes, converged: report.isConverged,
                 remaining: report.remaining.map { PlanDocument($0, labels: labels) })
             terminal.write(try encodeJSON(document))

@@ -121,10 +121,6 @@ struct Machine {
             acceptingRouterAdvertisements: interfacesAcceptingRouterAdvertisements { own.contains($0) },
             didResolve: true)
         facts.interfaces = try features.interfaces()
-        // The client's address and port, then the server's: see ssh(1).
-        facts.session = getenv("SSH_CONNECTION").flatMap { value in
-            String(cString: value).split(separator: " ").first.flatMap { IPAddress($0) }
-        }
         facts.families = try features.families()
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
@@ -157,11 +153,33 @@ struct Machine {
 
     /// Takes an interface for an agent, for as long as the lock lives.
     func lock(_ mesh: MeshIdentity, agent socket: String) throws(DataplaneError) -> FileLock {
-        try state.lock(mesh.interface, timeout: .zero, agent: socket)
+        try state.lock(mesh.interface, timeout: .zero, as: .agent(socket))
     }
 
-    /// Keeps the last good topology for the next start.
-    func keep(_ files: SourceFiles, of path: String) throws(DataplaneError) { try state.keep(files, of: path) }
+    /// Takes over an interface's lock from who started this process.
+    func inheritLock(_ mesh: MeshIdentity) throws(DataplaneError) -> FileLock { try state.inheritLock(mesh.interface) }
+
+    /// Where who watches over a trial answers.
+    func trialSocket(of mesh: MeshIdentity) -> String { state.trialSocket(of: mesh.interface) }
+
+    /// The sockets of agents, and of those that watch over trials.
+    var holders: [String] { state.holders }
+
+    /// Whether an agent, or who watches over a trial, holds an interface.
+    func isHeld(_ mesh: MeshIdentity) -> Bool { state.isHeld(mesh.interface) }
+
+    /// Keeps the last good topology for the next start, and as what a later change is taken back to.
+    func keep(_ files: SourceFiles, of path: String, for mesh: MeshIdentity) throws(DataplaneError) {
+        try state.keep(files, of: path, for: mesh.interface)
+    }
+
+    /// The topology that was in force last, with its path; nil where none was kept.
+    func topologyInForce(_ mesh: MeshIdentity) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
+        try state.topology(inForceOn: mesh.interface)
+    }
+
+    /// Interfaces of which a trial is remembered.
+    var interfacesWithTrials: [String] { state.interfacesWithTrials }
 
     func keptTopology(of path: String) throws(DataplaneError) -> SourceFiles? { try state.keptTopology(of: path) }
 

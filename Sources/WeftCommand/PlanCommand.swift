@@ -32,16 +32,26 @@ struct PlanCommand: ParsableCommand {
                     throw DataplaneError(.key, "a plan needs no key")
                 }))
             let memory = try machine.memory(of: context.mesh)
-            let (plan, _) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
-            let warnings = context.warnings + context.compilation.refusals
+            let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
+            let cuts = machine.cuts(
+                by: plan, to: context.desired, from: observation.state, topology: source.topology,
+                names: context.labels.peers)
+            if let record = machine.trial(of: context.mesh), record.isDangling, !machine.isHeld(context.mesh) {
+                Terminal.standard.write(
+                    "warning: topology \(record.id) was put on trial, and nobody watches over its trial any more: `weft revert` "
+                        + "takes it back, and so does the next apply", to: .error)
+            }
+            let warnings = context.warnings + cuts.map(\.diagnostic)
             switch output.format {
             case .json:
                 Terminal.standard.write(
                     try encodeJSON(
-                        PlanDocument(plan, labels: context.labels, warnings: warnings, files: context.loaded.files)))
+                        PlanDocument(
+                            plan, labels: context.labels, warnings: warnings + context.compilation.refusals,
+                            cuts: cuts, files: context.loaded.files)))
             case .text:
                 let text = PlanText(
-                    plan, labels: context.labels, warnings: context.warnings.map(\.sentence), options: output.text()
+                    plan, labels: context.labels, warnings: warnings.map(\.sentence), options: output.text()
                 ).text
                 Terminal.standard.write(text, terminator: "")
             }

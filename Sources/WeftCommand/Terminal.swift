@@ -85,6 +85,26 @@ package final class Terminal: Sendable {
         return false
     }
 
+    /// Waits.
+    package func pause(_ time: Duration) { usleep(UInt32(clamping: Int(time / .microseconds(1)))) }
+
+    /// What a person has answered by now; nil where there is no line to read yet.
+    ///
+    /// - Parameter patience: how long to wait for one.
+    package func takeAnswer(_ patience: Duration) -> Bool? {
+        var entry = pollfd(fd: input, events: Int16(POLLIN), revents: 0)
+        let milliseconds = Int32(patience / .milliseconds(1))
+        guard poll(&entry, 1, milliseconds) == 1 else { return nil }
+        var bytes = [UInt8](repeating: 0, count: 256)
+        let count = read(input, &bytes, bytes.count)
+        // The end of what can be read is no answer.
+        guard count > 0 else {
+            pause(patience)
+            return nil
+        }
+        return Self.isYes(Array(bytes[..<count]))
+    }
+
     private func descriptor(of stream: Stream) -> Int32 { stream == .output ? output : error }
 
     private static func isYes(_ answer: [UInt8]) -> Bool {

@@ -11,7 +11,8 @@ package struct WeftCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             CheckCommand.self, ShowCommand.self, PlanCommand.self, ApplyCommand.self, DownCommand.self,
-            StatusCommand.self, EventsCommand.self, DoctorCommand.self, KeyCommand.self, AgentCommand.self,
+            ConfirmCommand.self, RevertCommand.self, TrialCommand.self, StatusCommand.self, EventsCommand.self,
+            DoctorCommand.self, KeyCommand.self, AgentCommand.self,
         ])
 
     package init() {}

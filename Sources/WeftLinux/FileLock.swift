@@ -12,14 +12,35 @@ package struct FileLock: ~Copyable {
     private let descriptor: FileDescriptor
     private let path: String
 
+    /// What a process that holds a lock for long says about itself.
+    package enum Role: Hashable, Sendable {
+        /// An agent, which holds it for as long as it lives; with its socket.
+        case agent(String)
+        /// Who watches over a trial, which is over soon; with its socket.
+        case trial(String)
+
+        var socket: String {
+            switch self {
+            case .agent(let socket), .trial(let socket): socket
+            }
+        }
+
+        fileprivate var word: String {
+            switch self {
+            case .agent: "agent"
+            case .trial: "trial"
+            }
+        }
+    }
+
     /// Waits up to `timeout`.
     ///
     /// - Parameters:
     ///   - subject: what is locked, in the words of a person; the file's name where it is nil.
-    ///   - agent: the socket of the agent that takes it for as long as it lives; nil for a command.
+    ///   - role: nil for a command.
     ///   - onWait: called once with who holds it, where it must be waited for.
     static func acquire(
-        _ path: String, timeout: Duration, saying subject: String? = nil, agent: String? = nil,
+        _ path: String, timeout: Duration, saying subject: String? = nil, as role: Role? = nil,
         onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         var isWaiting = false
@@ -28,22 +49,15 @@ package struct FileLock: ~Copyable {
             let descriptor = try open(path)
             if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 {
                 guard hasName(descriptor, path) else { continue }
-                // Who holds it is for people only, so that what goes wrong here is no failure.
-                _ = ftruncate(descriptor.rawValue, 0)
-                let lines = ["\(getpid())"] + (agent.map { [$0] } ?? [])
-                try? descriptor.writeAll(Array(lines.map { $0 + "\n" }.joined().utf8))
+                sign(descriptor, role)
                 return FileLock(descriptor: descriptor, path: path)
             }
             let failure = errno
             guard failure == EWOULDBLOCK || failure == EINTR else { throw .file(Errno(failure), "lock", path) }
             let holder = Holder(path)
-            // An agent does not let go: whoever wants something goes through it.
-            if let holder, let agent = holder.agent {
-                throw DataplaneError(
-                    .inCharge,
-                    "an agent (process \(holder.process)) is in charge of \(subject ?? path): change the topology that it "
-                        + "watches, and `weft agent reload --socket \(agent)` makes it look at once; to do without it, "
-                        + "stop it first", errno: failure)
+            // They do not let go: whoever wants something goes through them.
+            if let refusal = holder?.refusal(of: subject ?? path) {
+                throw DataplaneError(.inCharge, refusal, errno: failure)
             }
             let words = holder?.words ?? "another process"
             guard ContinuousClock.now < deadline else {
@@ -59,6 +73,41 @@ package struct FileLock: ~Copyable {
             }
             usleep(10_000)
         }
+    }
+
+    /// Takes over a lock that another process held when it started this one, and left it to by a descriptor: between the two
+    /// it was never free.
+    ///
+    /// - Throws: EBADF where the descriptor is none, or not that lock's.
+    static func inherit(_ number: Int32, _ path: String, as role: Role) throws(DataplaneError) -> FileLock {
+        let flags = fcntl(number, F_GETFD)
+        guard flags >= 0 else { throw .file(Errno(errno), "lock", path) }
+        _ = fcntl(number, F_SETFD, flags | FD_CLOEXEC)
+        let descriptor = FileDescriptor(number)
+        guard hasName(descriptor, path), flock(number, LOCK_EX | LOCK_NB) == 0 else {
+            throw .file(Errno(EBADF), "lock", path)
+        }
+        sign(descriptor, role)
+        return FileLock(descriptor: descriptor, path: path)
+    }
+
+    /// For a process that is to inherit it.
+    var number: Int32 { descriptor.rawValue }
+
+    /// Writes down who holds it. That is for others to read, so that what goes wrong here is no failure.
+    private static func sign(_ descriptor: borrowing FileDescriptor, _ role: Role?) {
+        _ = ftruncate(descriptor.rawValue, 0)
+        _ = lseek(descriptor.rawValue, 0, SEEK_SET)
+        let lines = ["\(getpid())"] + (role.map { [$0.socket, $0.word] } ?? [])
+        try? descriptor.writeAll(Array(lines.map { $0 + "\n" }.joined().utf8))
+    }
+
+    /// Who holds the lock of this file for long; nil where nobody does.
+    static func holder(of path: String) -> Role? {
+        guard let descriptor = try? FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW, mode: 0),
+            flock(descriptor.rawValue, LOCK_SH | LOCK_NB) != 0
+        else { return nil }
+        return Holder(path)?.role
     }
 
     /// Removes the file and lets go of the lock. That it cannot be removed is no failure: it is empty but for a number.
@@ -85,14 +134,27 @@ package struct FileLock: ~Copyable {
     /// Who holds a lock, as they wrote it down.
     private struct Holder {
         var process: Int32
-        /// An agent's socket.
-        var agent: String?
+        var role: Role?
 
         init?(_ path: String) {
             let lines = (readKernelText(path) ?? "").split(separator: "\n")
             guard let process = lines.first.flatMap({ Int32($0) }) else { return nil }
             self.process = process
-            agent = lines.count > 1 ? String(lines[1]) : nil
+            guard lines.count > 1 else { return }
+            role = lines.count > 2 && lines[2] == "trial" ? .trial(String(lines[1])) : .agent(String(lines[1]))
+        }
+
+        /// Why who waits would wait in vain; nil where this is another command.
+        func refusal(of subject: String) -> String? {
+            switch role {
+            case .agent(let socket):
+                "an agent (process \(process)) is in charge of \(subject): change the topology that it watches, and `weft "
+                    + "agent reload --socket \(socket)` makes it look at once; to do without it, stop it first"
+            case .trial:
+                "a change of \(subject) is on trial (process \(process)): `weft confirm` keeps it, `weft revert` takes it "
+                    + "back, and then this can be run again"
+            case nil: nil
+            }
         }
 
         var words: String {

@@ -106,6 +106,11 @@ package struct GitFollower: Sendable {
         return .switched(commit: new)
     }
 
+    /// Whether the repository can be read now.
+    package func isReachable() -> Bool {
+        (try? run(["ls-remote", "--exit-code", "--quiet", "--", url, ref], "look at \(url)", .seconds(10))) != nil
+    }
+
     private func isAncestor(_ old: String, of new: String) throws(Problem) -> Bool {
         // A commit that is not there any more is no ancestor either.
         (try? run(inRepository(["merge-base", "--is-ancestor", old, new]), "compare")) != nil
@@ -152,7 +157,7 @@ package struct GitFollower: Sendable {
 
     @discardableResult
     private func run(
-        _ arguments: [String], _ what: String, extra: [String: String] = [:]
+        _ arguments: [String], _ what: String, _ patience: Duration = Self.patience, extra: [String: String] = [:]
     ) throws(Problem) -> String {
         let program: StartedProgram
         do throws(Errno) {
@@ -161,8 +166,8 @@ package struct GitFollower: Sendable {
         } catch {
             throw Problem(description: "cannot start git: \(error)")
         }
-        guard let status = program.wait(Self.patience) else {
-            throw Problem(description: "cannot \(what): git took more than \(Self.patience.components.seconds) s")
+        guard let status = program.wait(patience) else {
+            throw Problem(description: "cannot \(what): git took more than \(patience.components.seconds) s")
         }
         guard status == 0 else {
             let line = program.lastLine()

@@ -24,29 +24,71 @@ extension SourceFiles {
     }
 }
 
-extension StateFolder {
-    /// A topology of 100,000 nodes is 20 MB.
-    private static let topologyLimit = 300 << 20
+extension SourceFiles {
     private static let heading = "weft-topology 1"
 
-    /// Keeps a topology in place of the one before. It holds no secret: none may stand in a topology.
-    ///
-    /// - Parameter root: the topology's path.
-    package func keep(_ files: SourceFiles, of root: String) throws(DataplaneError) {
-        let path = keptPath(of: root)
-        var bytes = Array("\(Self.heading) \(files.digest(below: root))\n".utf8)
-        for file in files.files {
+    /// All of it in one piece, with a digest by which damage shows.
+    package func kept(below root: String) -> [UInt8] {
+        var bytes = Array("\(Self.heading) \(digest(below: root))\n".utf8)
+        for file in files {
             bytes += Array("\(file.name.utf8.count) \(file.bytes.count)\n\(file.name)\n".utf8)
             bytes += file.bytes
             bytes.append(UInt8(ascii: "\n"))
         }
+        return bytes
+    }
+
+    /// Nil where this is not what `kept` gave.
+    package init?(kept bytes: [UInt8], below root: String) {
+        var reader = KeptReader(bytes: bytes)
+        guard let heading = reader.line(), heading.hasPrefix(Self.heading), let files = reader.files(),
+            heading == "\(Self.heading) \(files.digest(below: root))"
+        else { return nil }
+        self = files
+    }
+}
+
+extension StateFolder {
+    /// A topology of 100,000 nodes is 20 MB.
+    private static let topologyLimit = 300 << 20
+    /// Keeps a topology in place of the one before. It holds no secret: none may stand in a topology.
+    ///
+    /// - Parameters:
+    ///   - root: the topology's path.
+    ///   - interface: where it is in force.
+    package func keep(_ files: SourceFiles, of root: String, for interface: String) throws(DataplaneError) {
+        let path = keptPath(of: root)
+        let bytes = files.kept(below: root)
         do throws(Errno) {
-            if let old = try? readFile(path, limit: Self.topologyLimit), old == bytes { return }
-            try makeFolder(self.path)
-            try replaceFile(path, with: bytes)
+            if (try? readFile(path, limit: Self.topologyLimit)) != bytes {
+                try makeFolder(self.path)
+                try replaceFile(path, with: bytes)
+            }
         } catch {
             throw .file(error, "write", path)
         }
+        try store(topology: root, of: interface)
+    }
+
+    /// The topology that was in force on an interface last, with its path; nil where none was kept.
+    ///
+    /// - Throws: where it cannot be read, or is not what was written.
+    package func topology(inForceOn interface: String) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
+        guard let root = try topologyPath(of: interface), let files = try keptTopology(of: root) else { return nil }
+        return (files, root)
+    }
+
+    /// Forgets what was kept of an interface, and its trial.
+    func forgetTopology(of interface: String) throws(DataplaneError) {
+        if let root = try topologyPath(of: interface) { _ = unsafe unlink(keptPath(of: root)) }
+        _ = unsafe unlink(trialSocket(of: interface))
+        try remove(trialPath(of: interface)) { true }
+    }
+
+    /// The interfaces of which a trial is remembered.
+    package var interfacesWithTrials: [String] {
+        let end = "-trial.json"
+        return SmallFile.names(in: path).filter { $0.hasSuffix(end) }.map { String($0.dropLast(end.count)) }.sorted()
     }
 
     /// The topology that was kept; nil where there is none.
@@ -59,24 +101,25 @@ extension StateFolder {
             throw .file(error, "read", path)
         }
         guard let bytes else { return nil }
-        var reader = KeptReader(bytes: bytes)
-        if let heading = reader.line(), heading.hasPrefix(Self.heading), let files = reader.files(),
-            heading == "\(Self.heading) \(files.digest(below: root))"
-        {
-            return files
+        guard let files = SourceFiles(kept: bytes, below: root) else {
+            throw DataplaneError(.file, "\(path) is damaged, or a newer weft's: it is not used")
         }
-        throw DataplaneError(.file, "\(path) is damaged, or a newer weft's: it is not used")
+        return files
     }
 
     /// The topology of an interface that is on trial, or that failed; nil where there is none.
     package func trial(of interface: String) throws(DataplaneError) -> TrialRecord? {
         let file = try read(TrialFile.self, trialPath(of: interface))
         if file.topology.isEmpty { return nil }
-        return TrialRecord(
+        var record = TrialRecord(
             id: file.topology,
             // A machine that was started anew meanwhile gives it no second chance.
             deadline: UnixTime(seconds: file.bootID == bootID ? file.deadline : 0),
             wanted: file.wanted.compactMap { IPAddress($0) }, isRejected: file.isRejected)
+        record.isResumable = file.isResumable ?? true
+        record.isUndone = file.isUndone ?? false
+        record.reason = file.reason ?? ""
+        return record
     }
 
     /// Remembers a trial; nil: there is none.
@@ -89,6 +132,9 @@ extension StateFolder {
             file.deadline = trial.deadline.seconds
             file.wanted = trial.wanted.map(\.description)
             file.isRejected = trial.isRejected
+            file.isResumable = trial.isResumable
+            file.isUndone = trial.isUndone
+            file.reason = trial.reason
         }
     }
 

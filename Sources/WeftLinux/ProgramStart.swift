@@ -29,12 +29,13 @@ final class StartedProgram {
             try input.writeAll(Array(text.utf8))
             guard lseek(input.rawValue, 0, SEEK_SET) == 0 else { throw Errno(errno) }
         }
-        let process = try spawn(
+        let process = try spawnProgram(
             path, arguments, environment, input: text == nil ? nil : input.rawValue, output: output.rawValue)
         return StartedProgram(process: process, output: output)
     }
 
-    private static func memoryFile() throws(Errno) -> FileDescriptor {
+    /// A file that is nowhere in a file system.
+    static func memoryFile() throws(Errno) -> FileDescriptor {
         let raw = unsafe memfd_create("weft-program", UInt32(MFD_CLOEXEC))
         guard raw >= 0 else { throw Errno(errno) }
         return FileDescriptor(raw)
@@ -90,45 +91,54 @@ final class StartedProgram {
         return lines.last.map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
-    private static func spawn(
-        _ path: String, _ arguments: [String], _ environment: [String: String], input: Int32?, output: Int32
-    ) throws(Errno) -> pid_t {
-        var actions = unsafe posix_spawn_file_actions_t()
-        unsafe posix_spawn_file_actions_init(&actions)
-        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-        if let input {
-            unsafe posix_spawn_file_actions_adddup2(&actions, input, 0)
-        } else {
-            unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        }
-        unsafe posix_spawn_file_actions_adddup2(&actions, output, 1)
-        unsafe posix_spawn_file_actions_adddup2(&actions, output, 2)
-        unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        unsafe posix_spawn_file_actions_addchdir_np(&actions, "/")
+}
 
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        var none = sigset_t()
-        var all = sigset_t()
-        unsafe sigemptyset(&none)
-        unsafe sigfillset(&all)
-        unsafe posix_spawnattr_setsigmask(&attributes, &none)
-        unsafe posix_spawnattr_setsigdefault(&attributes, &all)
-        // POSIX_SPAWN_SETSID, which glibc hides from Swift, is 0x80.
-        unsafe posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80))
-
-        var process: pid_t = 0
-        let variables = environment.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        let result = unsafe withCStrings([path] + arguments) { arguments in
-            unsafe withCStrings(variables) { variables in
-                unsafe posix_spawn(&process, path, &actions, &attributes, arguments, variables)
-            }
-        }
-        guard result == 0 else { throw Errno(result) }
-        return process
+/// Starts a program in a session of its own.
+///
+/// - Parameters:
+///   - errors: its standard error; nil: the same as its output.
+///   - kept: becomes its descriptor 3; nil: it has no more than the standard ones.
+///   - staysInFolder: whether our folder is its folder; `/` is otherwise.
+func spawnProgram(
+    _ path: String, _ arguments: [String], _ environment: [String: String], input: Int32?, output: Int32,
+    errors: Int32? = nil, keeping kept: Int32? = nil, staysInFolder: Bool = false
+) throws(Errno) -> pid_t {
+    var actions = unsafe posix_spawn_file_actions_t()
+    unsafe posix_spawn_file_actions_init(&actions)
+    defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+    if let input {
+        unsafe posix_spawn_file_actions_adddup2(&actions, input, 0)
+    } else {
+        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
     }
+    unsafe posix_spawn_file_actions_adddup2(&actions, output, 1)
+    unsafe posix_spawn_file_actions_adddup2(&actions, errors ?? output, 2)
+    if let kept { unsafe posix_spawn_file_actions_adddup2(&actions, kept, 3) }
+    unsafe posix_spawn_file_actions_addclosefrom_np(&actions, kept == nil ? 3 : 4)
+    if !staysInFolder { unsafe posix_spawn_file_actions_addchdir_np(&actions, "/") }
+
+    var attributes = posix_spawnattr_t()
+    unsafe posix_spawnattr_init(&attributes)
+    defer { unsafe posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    var all = sigset_t()
+    unsafe sigemptyset(&none)
+    unsafe sigfillset(&all)
+    unsafe posix_spawnattr_setsigmask(&attributes, &none)
+    unsafe posix_spawnattr_setsigdefault(&attributes, &all)
+    // POSIX_SPAWN_SETSID, which glibc hides from Swift, is 0x80.
+    unsafe posix_spawnattr_setflags(
+        &attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80))
+
+    var process: pid_t = 0
+    let variables = environment.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+    let result = unsafe withCStrings([path] + arguments) { arguments in
+        unsafe withCStrings(variables) { variables in
+            unsafe posix_spawn(&process, path, &actions, &attributes, arguments, variables)
+        }
+    }
+    guard result == 0 else { throw Errno(result) }
+    return process
 }
 
 /// Lends an array of C strings that ends with a null pointer.

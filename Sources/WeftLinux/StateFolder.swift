@@ -18,6 +18,9 @@ package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
 ///
 ///     /var/lib/weft/host/wg0.json                        endpoints last applied, the program that was started
 ///                       /wg0.lock                        held by the run that changes wg0
+///                       /wg0.sock                        who watches over a trial of wg0 answers here
+///                       /wg0-trial.json                  a change on trial, or one that failed
+///                       /topology-5f3a….kept             the last good topology of a path
 ///                       /sysctls-of-all-interfaces.json  claims, and the values before the first
 ///                  /netns-4711/…                         another network namespace
 ///
@@ -95,7 +98,21 @@ package final class StateFolder {
 
     /// Forgets an interface. What is not there is forgotten already.
     package func forget(_ interface: String) throws(DataplaneError) {
+        try forgetTopology(of: interface)
         try remove(file(interface)) { true }
+    }
+
+    /// The path of the topology that was in force on an interface last.
+    func topologyPath(of interface: String) throws(DataplaneError) -> String? {
+        try current(read(InterfaceRecord.self, file(interface))).topology
+    }
+
+    /// Writes it down.
+    func store(topology: String, of interface: String) throws(DataplaneError) {
+        try update(InterfaceRecord.self, file(interface)) { record in
+            record = current(record)
+            record.topology = topology
+        }
     }
 
     /// Removes a file of the folder and the lock beside it. The folder itself stays: another run may be about to make its
@@ -177,7 +194,7 @@ extension StateFolder {
             let folder = "\(root)/\(name)"
             let files = SmallFile.names(in: folder)
             let isOld = files.allSatisfy { file in
-                if file.hasSuffix(".lock") || file.hasSuffix(".tmp") { return true }
+                if [".lock", ".tmp", ".kept", ".sock"].contains(where: file.hasSuffix) { return true }
                 guard file.hasSuffix(".json"), let bytes = try? readFile("\(folder)/\(file)", limit: Self.sizeLimit),
                     let boot = recordedBoot(json: bytes)
                 else { return false }
@@ -220,16 +237,42 @@ extension StateFolder {
     /// Keeps other runs of weft from changing the same interface for as long as the value lives.
     ///
     /// - Parameters:
-    ///   - agent: the socket of the agent that takes it; nil for a command.
+    ///   - role: nil for a command.
     ///   - onWait: called once with the name of the process that holds it, where it must be waited for.
-    /// - Throws: `.file` that names the process which holds it after `timeout`; `.inCharge` at once where that is an agent.
+    /// - Throws: `.file` that names the process which holds it after `timeout`; `.inCharge` at once where that is an agent,
+    ///   or one that watches over a trial.
     package func lock(
-        _ interface: String, timeout: Duration = .seconds(30), agent: String? = nil,
+        _ interface: String, timeout: Duration = .seconds(30), as role: FileLock.Role? = nil,
         onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         try makeOwnFolder()
         return try FileLock.acquire(
-            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", agent: agent,
+            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", as: role,
             onWait: onWait)
+    }
+
+    /// Takes over an interface's lock from the process that started this one; see `TrialProcess`.
+    package func inheritLock(_ interface: String) throws(DataplaneError) -> FileLock {
+        try FileLock.inherit(
+            TrialProcess.lockNumber, "\(path)/\(interface).lock", as: .trial(trialSocket(of: interface)))
+    }
+
+    /// Where who watches over a trial answers.
+    package func trialSocket(of interface: String) -> String { "\(path)/\(interface).sock" }
+
+    /// Whether an agent, or who watches over a trial, holds an interface.
+    package func isHeld(_ interface: String) -> Bool { FileLock.holder(of: "\(path)/\(interface).lock") != nil }
+
+    /// The sockets of those that hold interfaces of this namespace for long: agents, and who watches over trials.
+    package var holders: [String] {
+        let locks = SmallFile.names(in: path).filter { $0.hasSuffix(".lock") && !$0.hasSuffix(".json.lock") }.sorted()
+        var sockets: [String] = []
+        for lock in locks {
+            guard let socket = FileLock.holder(of: "\(path)/\(lock)")?.socket, !sockets.contains(socket) else {
+                continue
+            }
+            sockets.append(socket)
+        }
+        return sockets
     }
 }

@@ -39,6 +39,8 @@ struct InterfaceRecord: StateRecord {
     var program: Program?
     /// Whom the interface's name servers were told to, or were about to be.
     var resolver: Resolver?
+    /// The path of the topology that was in force last; what it held is kept beside.
+    var topology: String?
 }
 
 /// What is remembered of sysctls, for all interfaces of one network namespace.
@@ -71,6 +73,10 @@ struct TrialFile: StateRecord {
     var deadline: Int64 = 0
     var wanted: [String] = []
     var isRejected = false
+    // Absent in what an earlier weft wrote.
+    var isResumable: Bool?
+    var isUndone: Bool?
+    var reason: String?
 }
 
 /// Why bytes are no record of this kind.

@@ -26,8 +26,6 @@ package struct HostFacts: Sendable {
     package var hasStrictReversePath: Bool? = nil
     /// Whether the kernel has nf_tables; nil where that was not looked up.
     package var hasFirewall: Bool? = nil
-    /// Where the person at work is logged in from over the network; nil where nobody is, or nobody knows.
-    package var session: IPAddress? = nil
     /// What could take name servers for a link, the one that would be used first; empty where nothing does. Nil where it was
     /// not looked up.
     package var resolvers: [ResolverKind]? = nil

@@ -121,6 +121,13 @@ package struct TrialRecord: Hashable, Sendable {
     package var wanted: [IPAddress]
     /// It failed: it is not tried again until it changes.
     package var isRejected: Bool
+    /// Whether whoever put it on trial goes on with it when started again. Where not, it has failed when nobody watches
+    /// over it any more.
+    package var isResumable = true
+    /// Why it failed; empty: nobody could say.
+    package var reason = ""
+    /// Whether what was before it is in force again.
+    package var isUndone = false
 
     package init(id: String, deadline: UnixTime, wanted: [IPAddress], isRejected: Bool) {
         self.id = id
@@ -128,4 +135,7 @@ package struct TrialRecord: Hashable, Sendable {
         self.wanted = wanted
         self.isRejected = isRejected
     }
+
+    /// Whether what it changed is still there, and its time is over once nobody watches over it.
+    package var isDangling: Bool { !isResumable && !isUndone }
 }

@@ -84,7 +84,6 @@ extension Compiler {
         if let dns = node.dns { check(dns, prefixes) }
         if let killSwitch = node.killSwitch, tunnel != nil { warnAboutOtherTunnels(killSwitch) }
         if let tunnel, let exit = tunnel.exit { checkFamilies(of: tunnel, exit) }
-        if let tunnel, let session = facts.session { check(session, tunnel, prefixes) }
     }
 
     /// A kill switch refuses what another tunnel of the host carries, as it refuses all else that goes beside its own.
@@ -117,26 +116,6 @@ extension Compiler {
                     "the kill switch of \(node.name) refuses what goes out by \(tunnel.interface)\(owner): \(list)",
                     at: killSwitch.place, notes: notes))
         }
-    }
-
-    /// Answers to whoever is logged in from outside would leave by the tunnel, or be refused.
-    private mutating func check(_ session: IPAddress, _ tunnel: FullTunnel, _ prefixes: [IPPrefix]) {
-        if session.isLoopback || session.isLinkLocal
-            || prefixes.contains(where: { !$0.isDefault && $0.contains(session) })
-            || facts.connectedNetworks.contains(where: { $0.prefix.contains(session) })
-        {
-            return
-        }
-        let exit = tunnel.exit.map { topology.nodes[$0].name } ?? "nowhere, without its exit"
-        diagnostics.append(
-            Diagnostic(
-                "host.session", .warning,
-                "this session comes from \(session), and the default route of \(node.name) goes to \(exit): it will hang",
-                at: node.useExit?.place ?? node.place,
-                notes: [
-                    Diagnostic.Note(
-                        "log in over the mesh, from a network that this host is connected to, or at its console")
-                ]))
     }
 
     private mutating func checkMasqueradeInterfaces() {

@@ -53,6 +53,10 @@ final class FakeHost: MeshHost {
 
     func now() -> UnixTime { clock }
 
+    /// What must not be cut.
+    var outside: [Guarded] = []
+    func guarded(_ desired: DesiredState, mark: UInt32) -> [Guarded] { outside }
+
     func put(_ seed: Int) { folder = .good(Revision(id: "\(seed)", origin: .folder, source: seed)) }
 
     func read() -> TopologyReading<Int> { folder }
@@ -67,6 +71,11 @@ final class FakeHost: MeshHost {
         compiled += 1
         namesSeen = names
         if impossible.contains(revision.source) { throw AgentProblem("this host cannot be \(revision.source)") }
+        if revision.origin == .nothing {
+            var nothing = state(revision.source, other ?? mesh)
+            nothing.state = HostState()
+            return Compilation(desired: nothing, diagnostics: [], refusals: [], nextChange: nil)
+        }
         return Compilation(
             desired: state(revision.source, other ?? mesh), diagnostics: [], refusals: [], nextChange: nil)
     }
@@ -101,17 +110,22 @@ final class Agent {
     let controller: MeshController<FakeHost>
     /// Whether an address answers, while it is asked.
     var answers: (IPAddress) -> Bool = { _ in false }
+    /// Whether what is no echo request is answered.
+    var others: (Probe) -> Bool = { _ in false }
+    private func proves(_ probe: Probe) -> Bool { probe.echoed.map(answers) ?? others(probe) }
     private(set) var events: [AgentEvent] = []
     var now = ContinuousClock.now
 
     init(
         host: FakeHost = FakeHost(), drift: MeshController<FakeHost>.Settings.Drift = .repair,
-        confirm: ConfirmSettings? = nil
+        confirm: ConfirmSettings? = nil, peers: [String] = [], guardsItself: Bool = true
     ) {
         self.host = host
         var settings = MeshController<FakeHost>.Settings()
         settings.drift = drift
         settings.confirm = confirm
+        settings.confirmPeers = peers
+        settings.guardsItself = guardsItself
         let box = EventBox()
         controller = MeshController(host: host, settings: settings) { box.events.append($0) }
         self.box = box
@@ -129,7 +143,7 @@ final class Agent {
     func settle() throws -> Duration {
         for _ in 0..<200 {
             let next = controller.step(at: now)
-            for probe in controller.takeProbes() where answers(probe.address) { controller.note(answerTo: probe) }
+            for probe in controller.takeProbes() where proves(probe) { controller.note(answerTo: probe) }
             if next > now { return next - now }
         }
         Issue.record("it never came to rest")

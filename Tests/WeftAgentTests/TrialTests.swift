@@ -144,7 +144,7 @@ import WeftTestSupport
         let seed = try neighbour()
         put(seed, agent)
         for _ in 0..<4 { try agent.sleep() }
-        #expect(agent.controller.revert())
+        #expect(agent.controller.revert(by: "a person"))
         try agent.settle()
         #expect(try agent.isAsWanted(1))
     }
@@ -189,11 +189,149 @@ import WeftTestSupport
         let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
         try next.settle()
         #expect(try next.isAsWanted(1))
-        #expect(next.controller.problem?.summary.contains("was not confirmed in time") == true)
+        #expect(next.controller.problem?.summary.contains("it was not confirmed in time") == true)
         // And so does the one after it.
         let third = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
         try third.settle()
         #expect(try third.isAsWanted(1))
+    }
+
+    /// A session that the next topology's routes would capture.
+    private func session(capturedBy seed: Int) throws -> Guarded {
+        let old = state(1).state
+        let route = state(seed).state.routes.first { route in
+            route.table == Route.mainTable && route.target == .interface
+                && !old.routes.contains { $0.table == Route.mainTable && $0.prefix.overlaps(route.prefix) }
+        }
+        let prefix = try #require(route?.prefix)
+        return Guarded(
+            .session, SocketAddress(prefix.address, port: 40_022), local: SocketAddress(prefix.address, port: 22),
+            beside: Guarded.Way(interface: "eth0", length: 0, table: Route.mainTable))
+    }
+
+    /// A topology that captures something, and its seed.
+    private func capturing() throws -> (seed: Int, session: Guarded) {
+        for seed in 2..<200 {
+            if let session = try? session(capturedBy: seed) { return (seed, session) }
+        }
+        throw AgentProblem("there is none")
+    }
+
+    @Test func whatWouldCutASessionIsOnTrialUnasked() throws {
+        let agent = Agent()
+        agent.host.put(1)
+        try agent.settle()
+        let (seed, session) = try capturing()
+        agent.host.outside = [session]
+        put(seed, agent)
+        for _ in 0..<5 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)")
+        #expect(agent.said(.revision).contains { $0.contains("would cut the session from") })
+        let start = agent.now
+        while agent.now - start < .seconds(70) { try agent.sleep() }
+        #expect(try agent.isAsWanted(1))
+        #expect(agent.controller.verdict == .takenBack("no answer from the session from \(session.remote.address)"))
+    }
+
+    @Test func aSessionThatLivesKeepsIt() throws {
+        let agent = Agent()
+        agent.host.put(1)
+        try agent.settle()
+        let (seed, session) = try capturing()
+        agent.host.outside = [session]
+        agent.others = { if case .session = $0 { true } else { false } }
+        put(seed, agent)
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(try agent.isAsWanted(seed))
+        #expect(agent.controller.onTrial == nil)
+        #expect(agent.host.keptRevision?.id == "\(seed)")
+    }
+
+    @Test func whoDoesWithoutTheGuardGoesOn() throws {
+        let agent = Agent(guardsItself: false)
+        agent.host.put(1)
+        try agent.settle()
+        let (seed, session) = try capturing()
+        agent.host.outside = [session]
+        put(seed, agent)
+        for _ in 0..<3 { try agent.sleep() }
+        #expect(agent.controller.onTrial == nil)
+        #expect(try agent.isAsWanted(seed))
+    }
+
+    /// The very first topology of a host: what was before it is nothing.
+    @Test func aFirstTopologyThatCutsIsTakenDown() throws {
+        let agent = Agent()
+        let (seed, session) = try capturing()
+        agent.host.outside = [session]
+        agent.host.put(seed)
+        for _ in 0..<5 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)")
+        #expect(agent.kernel.links["wg0"] != nil)
+        let start = agent.now
+        while agent.now - start < .seconds(70) { try agent.sleep() }
+        #expect(agent.kernel.links["wg0"] == nil)
+        #expect(agent.host.record?.isRejected == true)
+    }
+
+    /// The folder changed while no agent ran: that is a change as any other.
+    @Test func aChangeAtTheStartIsOnTrialToo() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.host.put(seed)
+        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
+        next.now = agent.now
+        for _ in 0..<5 { try next.sleep() }
+        #expect(next.controller.onTrial == "\(seed)")
+        #expect(next.controller.revert(by: "a person"))
+        for _ in 0..<3 { try next.sleep() }
+        #expect(try next.isAsWanted(1))
+    }
+
+    @Test func aNamedPeerMustBeHeardOf() throws {
+        for isHeard in [false, true] {
+            let seed = try neighbour()
+            let name = try #require(
+                Set(state(seed).peerNames.values).intersection(state(1).peerNames.values).sorted().first { name in
+                    FakeHost().address(ofNode: name, in: Revision(id: "", origin: .folder, source: seed)) != nil
+                })
+            let key = try #require(state(seed).peerNames.first { $0.value == name }?.key)
+            let agent = Agent(confirm: settings, peers: [name])
+            agent.host.put(1)
+            try agent.settle()
+            put(seed, agent)
+            for _ in 0..<6 { try agent.sleep() }
+            #expect(agent.controller.onTrial == "\(seed)")
+            if isHeard {
+                agent.kernel.links["wg0"]?.statistics[key] = PeerStatistics(
+                    lastHandshake: agent.host.clock, receivedBytes: 148)
+            }
+            let start = agent.now
+            while agent.now - start < .seconds(70) { try agent.sleep() }
+            #expect(try agent.isAsWanted(isHeard ? seed : 1))
+        }
+    }
+
+    /// Who watched over a trial that apply began was killed: the agent that comes after takes it back.
+    @Test func anotherOnesTrialIsTakenBack() throws {
+        for hadBefore in [true, false] {
+            let agent = try settled(settings)
+            let seed = try neighbour()
+            put(seed, agent)
+            for _ in 0..<5 { try agent.sleep() }
+            #expect(try agent.isAsWanted(seed))
+            var record = TrialRecord(
+                id: "\(seed)", deadline: UnixTime(seconds: agent.host.clock.seconds + 50), wanted: [], isRejected: false
+            )
+            record.isResumable = false
+            agent.host.record = record
+            agent.host.keptRevision = hadBefore ? Revision(id: "1", origin: .kept, source: 1) : nil
+            let next = Agent(host: agent.host)
+            next.now = agent.now
+            for _ in 0..<3 { try next.sleep() }
+            if hadBefore { #expect(try next.isAsWanted(1)) } else { #expect(next.kernel.links["wg0"] == nil) }
+            #expect(agent.host.record?.isRejected == true && agent.host.record?.isDangling == false)
+        }
     }
 
     @Test func whatCannotBeTakenBackIsNotMade() throws {

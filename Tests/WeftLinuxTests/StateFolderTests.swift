@@ -2,6 +2,7 @@
 
 import Glibc
 import Testing
+import WeftDiagnostics
 import WeftModel
 import WeftPlan
 
@@ -33,6 +34,70 @@ import WeftPlan
         try folder("netns-7").store(written, of: "wg0")
         #expect(try folder("netns-7").meshMemory(of: "wg0") == written)
         #expect(try folder("netns-7", boot: "b").meshMemory(of: "wg0") == MeshMemory())
+    }
+
+    @Test func remembersTheTopologyInForce() throws {
+        let files = SourceFiles([SourceFiles.File(name: "/etc/weft/topology/a.yaml", bytes: Array("mesh: {}".utf8))])
+        #expect(try folder().topology(inForceOn: "wg0") == nil)
+        try folder().keep(files, of: "/etc/weft/topology", for: "wg0")
+        let found = try folder(boot: "b").topology(inForceOn: "wg0")
+        #expect(found?.root == "/etc/weft/topology")
+        #expect(found?.files.files.map(\.bytes) == files.files.map(\.bytes))
+        // It outlives what else is remembered of the interface.
+        try folder().store(try memory(), of: "wg0")
+        #expect(try folder().topology(inForceOn: "wg0") != nil)
+        // Damaged, it is not used.
+        let kept = try #require(SmallFile.names(in: "\(temporary.path)/state/host").first { $0.hasSuffix(".kept") })
+        temporary.write("weft-topology 1 0000\n", to: "state/host/\(kept)")
+        #expect(throws: DataplaneError.self) { try folder().topology(inForceOn: "wg0") }
+        try folder().forget("wg0")
+        #expect(try folder().topology(inForceOn: "wg0") == nil)
+        #expect(SmallFile.names(in: "\(temporary.path)/state/host").isEmpty)
+    }
+
+    @Test func remembersATrial() throws {
+        var record = TrialRecord(
+            id: "0123456789ab", deadline: UnixTime(seconds: 1_800_000_000),
+            wanted: [try #require(IPAddress("10.80.0.1"))],
+            isRejected: false)
+        (record.isResumable, record.reason) = (false, "no answer from fra")
+        try folder().store(record, of: "wg0")
+        #expect(try folder().trial(of: "wg0") == record)
+        #expect(folder().interfacesWithTrials == ["wg0"])
+        #expect(record.isDangling)
+        record.isUndone = true
+        #expect(!record.isDangling)
+        // A machine that was started anew gives it no time.
+        #expect(try folder(boot: "b").trial(of: "wg0")?.deadline == UnixTime(seconds: 0))
+        // As an earlier weft wrote it.
+        temporary.write(
+            #"{"version": 1, "bootID": "a", "topology": "x", "deadline": 5, "wanted": [], "isRejected": true}"#,
+            to: "state/host/wg1-trial.json")
+        let old = try #require(try folder().trial(of: "wg1"))
+        #expect(old.isRejected && old.isResumable && !old.isDangling)
+        try folder().store(nil, of: "wg0")
+        #expect(try folder().trial(of: "wg0") == nil)
+    }
+
+    @Test func aLockSaysWhoHoldsItForLong() throws {
+        #expect(!folder().isHeld("wg0") && folder().holders.isEmpty)
+        do {
+            let lock = try folder().lock("wg0", as: .trial("/run/x.sock"))
+            #expect(folder().isHeld("wg0"))
+            #expect(folder().holders == ["/run/x.sock"])
+            do {
+                _ = try folder().lock("wg0")
+                Issue.record("it was locked twice")
+            } catch {
+                #expect(error.code == .inCharge)
+                #expect(error.description.contains("`weft confirm` keeps it, `weft revert` takes it back"))
+            }
+            _ = consume lock
+        }
+        #expect(!folder().isHeld("wg0"))
+        let lock = try folder().lock("wg0")
+        #expect(!folder().isHeld("wg0"))
+        _ = consume lock
     }
 
     @Test(arguments: ["fra.example.net:51820", "192.0.2.1:51820", "[2001:db8::1]:51820", "a b", "", " "])

@@ -35,18 +35,6 @@ import WeftModel
         #expect(plain.refusals.isEmpty && plain.diagnostics.isEmpty)
     }
 
-    @Test(arguments: [
-        ("198.51.100.9", true), ("192.168.0.9", false), ("10.80.0.1", false), ("127.0.0.1", false),
-    ])
-    func aSessionFromOutsideIsWarned(from: String, isWarned: Bool) throws {
-        var facts = HostFacts()
-        facts.session = try ip(from)
-        facts.connectedNetworks = [.init(prefix: try prefix("192.168.0.0/24"), interface: "eth0")]
-        #expect(
-            try topology().compilation(of: "ana", facts).diagnostics.map(\.id) == (isWarned ? ["host.session"] : []))
-        #expect(try topology().compilation(of: "fra", facts).diagnostics.isEmpty)
-    }
-
     @Test func otherTunnelsThatAKillSwitchCutsOffAreNamed() throws {
         var facts = HostFacts()
         facts.otherTunnels = [
