@@ -30,9 +30,10 @@ package struct ConfirmSettings: Sendable {
         for guarded in cuts.map(\.guarded) {
             switch guarded.kind {
             case .session:
-                if let local = guarded.local {
-                    needs.insert(.session(TCPConnection(local: local, remote: guarded.remote)))
-                }
+                guard let local = guarded.local else { continue }
+                let connection = TCPConnection(local: local, remote: guarded.remote)
+                needs.remove(.session(connection, strict: false))
+                needs.insert(.session(connection, strict: true))
             case .git: measures.insert(.connection(guarded.remote))
             case .resolver: measures.insert(.resolver(guarded.remote.address))
             }
@@ -46,8 +47,9 @@ package enum Probe: Hashable, Sendable {
     case echo(IPAddress, interface: String?)
     /// Whether WireGuard has heard from a node since the change; an echo request to its address makes it try.
     case peer(name: String, IPAddress)
-    /// Whether what was sent to the other end of a connection since the change was received there.
-    case session(TCPConnection)
+    /// Whether what was sent to the other end of a connection since the change was received there; where that is not
+    /// `strict`, also that nothing was sent.
+    case session(TCPConnection, strict: Bool)
     /// Whether the repository that is followed can be read.
     case git
     /// Whether a TCP port takes connections.
@@ -71,7 +73,7 @@ package enum Probe: Hashable, Sendable {
         switch self {
         case .echo(let address, _): "\(address)"
         case .peer(let name, _): "\(name) (by a handshake)"
-        case .session(let connection): "the session from \(connection.remote.address)"
+        case .session(let connection, _): "the session from \(connection.remote.address)"
         case .git: "the git remote"
         case .connection(let address): "\(address)"
         case .resolver(let address): "the name server \(address)"

@@ -5,6 +5,7 @@ internal import WeftDiagnostics
 internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
+internal import WeftRender
 
 extension Machine {
     /// The SSH session that this command runs in; nil where there is none any more.
@@ -41,6 +42,20 @@ extension Machine {
             var one = one
             one.beside = ways.way(to: one.remote.address, past: mesh.interface, mark: mark)
             return one
+        }
+    }
+
+    /// Says on standard error what came of this topology, where it was on trial before.
+    func tellWhatCame(of loaded: LoadedTopology, _ path: String, on mesh: MeshIdentity) {
+        guard let record = trial(of: mesh) else { return }
+        if record.isDangling, !isHeld(mesh) {
+            Terminal.standard.write(
+                "warning: topology \(record.id) was put on trial, and nobody watches over its trial any more: `weft revert` "
+                    + "takes it back, and so does the next apply", to: .error)
+        } else if record.isRejected, record.id == loaded.files.revision(below: path) {
+            Terminal.standard.write(
+                "warning: this topology (\(record.id)) was tried before and taken back: \(record.reason.visible)",
+                to: .error)
         }
     }
 

@@ -68,6 +68,7 @@ struct Job {
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         var cuts = cuts(plan, observation, machine)
         if output.format == .text { show(plan, cuts) }
+        if let topology, !plan.isEmpty { machine.tellWhatCame(of: topology.loaded, topology.path, on: mesh) }
         if plan.isHeld || (plan.isBlocked && desired != nil) {
             throw Failure("something that is not weft's stands in the way: nothing was changed")
         }
@@ -123,12 +124,6 @@ struct Job {
                 "no topology was kept of what is in force on \(mesh.interface): a change could not be taken back, and was not "
                     + "made",
                 remedy: "apply the topology that is in force once more, which keeps it; or say --confirm-within off")
-        }
-        let id = topology.loaded.files.revision(below: topology.path)
-        if let record = machine.trial(of: mesh), record.id == id, record.isRejected {
-            terminal.write(
-                "This topology (\(id)) was tried before and taken back: \(record.reason.visible). It is tried again.",
-                to: .error)
         }
         return TrialFront(
             path: topology.path, loaded: topology.loaded, host: host, output: output, confirm: confirm, within: within,

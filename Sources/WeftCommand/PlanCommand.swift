@@ -36,11 +36,7 @@ struct PlanCommand: ParsableCommand {
             let cuts = machine.cuts(
                 by: plan, to: context.desired, from: observation.state, topology: source.topology,
                 names: context.labels.peers)
-            if let record = machine.trial(of: context.mesh), record.isDangling, !machine.isHeld(context.mesh) {
-                Terminal.standard.write(
-                    "warning: topology \(record.id) was put on trial, and nobody watches over its trial any more: `weft revert` "
-                        + "takes it back, and so does the next apply", to: .error)
-            }
+            machine.tellWhatCame(of: context.loaded, source.topology, on: context.mesh)
             let warnings = context.warnings + cuts.map(\.diagnostic)
             switch output.format {
             case .json:

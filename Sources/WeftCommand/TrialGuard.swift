@@ -50,15 +50,16 @@ final class TrialGuard {
         self.output = output
         var confirm = confirm
         let session = try Machine(stateDirectory: options.stateDir).session
-        if let session { confirm.needs.insert(.session(session)) }
+        if let session { confirm.needs.insert(.session(session, strict: false)) }
         self.confirm = confirm
         // Before any thread is made: it would not have the signals blocked.
         signals = try Signals()
         loop = try EventLoop()
         prober = try Prober()
         host = try AgentHost(path: path, options: options, socket: "")
-        host.sessions = session.map { [$0] } ?? []
         let machine = host.machine
+        host.sessions = session.map { [$0] } ?? []
+        host.gitRemotes = machine.gitRemotes(of: path)
         let context = try HostContext(candidate, options: options, machine: machine, names: [:])
         let mesh = context.mesh
         let lock = try machine.inheritLock(mesh)

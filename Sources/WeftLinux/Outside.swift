@@ -42,7 +42,9 @@ package struct Outside {
     /// The client's address and port, then ours.
     private static func connection(_ text: String) -> TCPConnection? {
         let words = text.split(separator: " ")
-        guard words.count == 4, let remote = IPAddress(String(words[0])), let local = IPAddress(String(words[2])),
+        // Link-local ones have an interface behind them, which the kernel keeps elsewhere.
+        func address(_ word: Substring) -> IPAddress? { IPAddress(String(word.prefix { $0 != "%" })) }
+        guard words.count == 4, let remote = address(words[0]), let local = address(words[2]),
             let remotePort = UInt16(words[1]), let localPort = UInt16(words[3]), !remote.isLoopback
         else { return nil }
         return TCPConnection(
@@ -153,7 +155,7 @@ package struct GitRemote: Hashable, Sendable {
 
     /// Where it is. Waits for the resolver.
     package func addresses() -> [SocketAddress] {
-        let found = IPAddress(host).map { [$0] } ?? lookUp(names: [host]).addresses[host] ?? []
+        let found = IPAddress(host).map { [$0] } ?? lookUp(names: [host], timeout: .seconds(2)).addresses[host] ?? []
         return found.filter { !$0.isLoopback }.map { SocketAddress($0, port: port) }
     }
 }

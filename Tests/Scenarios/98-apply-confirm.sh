@@ -145,6 +145,9 @@ ana "mtu: 1390"
 exits 0 "another, by the session that ran it" far "$WEFT apply --yes --confirm-within 2m $topology"
 contains "is confirmed by that" "the session from $far" "$output"
 same "and done" 1390 "$(mtu)"
+ana "mtu: 1380"
+exits 0 "by one to which nothing is sent, too" far "$WEFT apply --yes --confirm-within 2m $topology >/dev/null 2>&1"
+same "and done" 1380 "$(mtu)"
 exits 64 "a time that is none" weft ana apply --confirm-within soon
 exits 64 "a time that is too short" weft ana apply --confirm-within 3s
 exits 1 "a peer that is none" weft ana apply --confirm-within $within --confirm-peer eve
