@@ -69,17 +69,37 @@ contains "and among its warnings" host.cuts-session "$(jq -r '.warnings[].id' <<
 lacks "who is in her own network is not cut off" "would cut" "$(from fra "$fra4" "$WEFT plan $topology")"
 ana "useExit: fra" "killSwitch: true"
 contains "a kill switch cuts off who is near as well" "the kill switch would refuse it" "$(from fra "$fra4" "$WEFT plan $topology")"
+git -C "$topology" init -q && git -C "$topology" remote add origin ssh://git@$fra4/corp.git
+enter ana sh -c "{ echo nameserver $fra4; echo nameserver 203.0.113.53; } >/etc/resolv.conf"
+plan=$(weft ana plan)
+contains "and where the topology comes from" "this would cut the git remote $fra4: the kill switch would refuse it" "$plan"
+contains "and who knows names" "this would cut the name server $fra4: the kill switch would refuse it" "$plan"
+lacks "what is far away moves into the tunnel" "203.0.113.53" "$plan"
+lacks "but no session where there is none" "the session" "$plan"
+rm -rf "$topology/.git"
+enter ana sh -c ": >/etc/resolv.conf"
 ana "useExit: fra" "killSwitch: {allow: [198.18.0.0/15]}"
 lacks "but not whom it allows" "would cut" "$(from fra "$fra4" "$WEFT plan $topology")"
 
 # ------------------------------------------------------------------------------------- the session that ran it is cut off
+# Meanwhile bob is told of another endpoint of the hub's, from another folder.
+wrong=$(mktemp -d "$_mesh_folder/topology-XXXXXX")
+cp "$topology"/*.yaml "$wrong"
+sed -i "s/$fra4:51820/198.18.255.77:51820/" "$wrong/node-fra.yaml"
+eventually 20 "bob is in touch" reaches bob 10.80.0.1
+apart() { # TOPOLOGY OPTIONS…: bob applies on trial, meanwhile
+    launch bob "$WEFT" apply --yes --confirm-within $within "${@:2}" "$1" >"$(mesh_folder bob)/apply.log" 2>&1
+    bob=$!
+}
+apart "$wrong"
 ana "useExit: fra"
 far_apply tunnel --confirm-within $within &
+tunnel=$!
 cut() { ! timeout 3 nsenter --net="/run/netns/$(mesh_namespace hub)" ssh $options -b $far "root@$ana4" true; }
 eventually 20 "a full tunnel cuts off who is far away" cut
 eventually $((within + 20)) "it is back by itself" logs_in
 eventually 15 "all is as it was" same_as_before
-wait $!
+wait $tunnel
 told=$(<"$_mesh_folder/tunnel")
 contains "the session is told why" "taken back: no answer from the session from $far" "$told"
 contains "and what was undone" "- rule" "$told"
@@ -110,9 +130,13 @@ locks_out() { # WHAT
     contains "$1: what was undone is said" "~ peer fra" "$(sed -n '/taken back/,$p' <<<"$output")"
     eventually 15 "$1: ana is in touch" in_touch
 }
-hub 10.80.0.1 198.18.255.77
+wait $bob
+same "a wrong endpoint: apply fails" 1 $?
+told=$(<"$(mesh_folder bob)/apply.log")
+contains "a wrong endpoint: for the hub does not answer" "taken back: no answer from fra (10.80.0.1)" "$told"
+contains "a wrong endpoint: what was undone is said" "~ peer fra" "$(sed -n '/taken back/,$p' <<<"$told")"
+eventually 15 "a wrong endpoint: bob is in touch" reaches bob 10.80.0.1
 ana
-locks_out "a wrong endpoint"
 hub 10.80.0.9
 locks_out "wrong allowed IPs"
 launch ana "$WEFT" apply --yes --confirm-within 2m "$topology" >"$home/again" 2>&1
@@ -189,6 +213,10 @@ eventually 10 "it stays" free
 same "as it is" 1350 "$(mtu)"
 
 # ---------------------------------------------------------------------------------------------------------- at a terminal
+# Meanwhile bob applies for the first time: there is nothing before it.
+succeeds "bob: down" weft bob down
+same "leaves nothing behind" "" "$(enter bob sh -c "ls $state/*/ | grep -v '^sysctls' || true")"
+apart "$topology" --confirm-ping 203.0.113.77
 says() { # NAME QUESTION ANSWER
     eventually 15 "$1: apply asks: $2" grep -q "$2" "$home/$1"
     printf '%s\n' "$3" >"$home/$1.new"
@@ -217,14 +245,12 @@ wait $terminal
 same "who says no: apply fails" 1 $?
 same "and it is gone at once" 1340 "$(mtu)"
 
-# ----------------------------------------------------------------------------------- a first apply has nothing before it
-succeeds "ana: down" weft ana down
-same "leaves nothing behind" "" "$(enter ana sh -c "ls $state/*/ | grep -v '^sysctls' || true")"
-exits 1 "a first apply that fails its trial" weft ana apply --confirm-within $within --confirm-ping 203.0.113.77
-contains "says why" "no answer from 203.0.113.77" "$output"
-exits 1 "leaves no interface" enter ana ip link show wg0
-succeeds "without a trial it stays" weft ana apply --confirm-within off
-eventually 20 "in touch" in_touch
+wait $bob
+same "a first apply that fails its trial ends so" 1 $?
+contains "says why" "no answer from 203.0.113.77" "$(<"$(mesh_folder bob)/apply.log")"
+exits 1 "and leaves no interface" enter bob ip link show wg0
+succeeds "without a trial it stays" weft bob apply --confirm-within off
+eventually 20 "bob is in touch again" reaches bob 10.80.0.1
 
 # ------------------------------------------------------------------------------------------- the agent guards by itself
 log() { grep -qF -e "$1" "$home/agent.log"; }
@@ -236,7 +262,11 @@ agent "$topology"
 eventually 15 "an agent is in charge" log "the agent has started"
 far "sleep 60" &
 session=$!
-eventually 10 "somebody far away is logged in" pgrep -f "sleep 60"
+# TCP_ESTABLISHED, at port 22.
+is_logged_in() {
+    enter ana awk '$2 ~ /:0016$/ && $4 == "01" { found = 1 } END { exit !found }' /proc/net/tcp /proc/net/tcp6
+}
+eventually 10 "somebody far away is logged in" is_logged_in
 ana "useExit: fra"
 eventually 15 "a commit that would cut him off is named" log "would cut the session from $far"
 eventually 10 "and on trial, though nobody asked for one" log "the session from $far must answer"
