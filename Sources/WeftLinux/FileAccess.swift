@@ -55,7 +55,8 @@ func retryingEINTR<Value: SignedInteger>(_ call: () -> Value) -> Value {
 /// The bytes of a file of at most `limit` bytes; nil where there is none.
 func readFile(_ path: String, limit: Int) throws(Errno) -> [UInt8]? {
     do throws(Errno) {
-        return try FileDescriptor.open(path, O_RDONLY | O_NOCTTY).readAll(limit: limit)
+        // Without O_NONBLOCK, a FIFO would be waited for.
+        return try FileDescriptor.open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK).readAll(limit: limit)
     } catch {
         if error.rawValue == ENOENT { return nil }
         throw error
@@ -117,6 +118,7 @@ extension DataplaneError {
             case ENOSPC, EDQUOT: ": free some space there"
             case EROFS: ": choose another folder with --state-dir"
             case ENOTDIR: ": something on its path is not a folder"
+            case EISDIR: ": there must be no folder of that name, move it away"
             default: ""
             }
         return DataplaneError(.file, "cannot \(action) \(path): \(error)\(remedy)", errno: error.rawValue)

@@ -16,7 +16,8 @@ package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
 
 /// Durable memory below one folder (rule 40 of reconciling):
 ///
-///     /var/lib/weft/host/wg0.json                        endpoints last applied, the program that was started
+///     /var/lib/weft/clock.json                           the latest time that the clock has shown
+///                  /host/wg0.json                        endpoints last applied, the program that was started
 ///                       /wg0.lock                        held by the run that changes wg0
 ///                       /wg0.sock                        who watches over a trial of wg0 answers here
 ///                       /wg0-trial.json                  a change on trial, or one that failed
@@ -31,7 +32,7 @@ package final class StateFolder {
 
     /// The folder of this network namespace.
     package let path: String
-    private let root: String
+    let root: String
     package let namespace: String
     let bootID: String
     /// What was found that could not be used.
@@ -149,7 +150,10 @@ extension StateFolder {
         do throws(Errno) {
             bytes = try readFile(path, limit: Self.sizeLimit)
         } catch {
-            throw .file(error, "read", path)
+            // Somebody has put a folder there, or something without end.
+            guard error.rawValue == EISDIR || error.rawValue == EFBIG else { throw .file(error, "read", path) }
+            note(StateProblem(path: path, message: "it is no record (\(error)); it is not used"))
+            return .empty
         }
         guard let bytes else { return .empty }
         do throws(StateRecordError) {
@@ -160,10 +164,13 @@ extension StateFolder {
                 case .newer(let version): "a newer weft wrote it (version \(version)); it is not used"
                 case .corrupt(let reason): "it is damaged (\(reason)); it is not used"
                 }
-            let problem = StateProblem(path: path, message: message)
-            if !problems.contains(problem) { problems.append(problem) }
+            note(StateProblem(path: path, message: message))
             return .empty
         }
+    }
+
+    private func note(_ problem: StateProblem) {
+        if !problems.contains(problem) { problems.append(problem) }
     }
 
     /// Reads, changes and writes a record while no other process does. An unchanged one is not written.
@@ -209,7 +216,7 @@ extension StateFolder {
 
     /// What could not be used is not overwritten.
     private func keepAside(_ path: String) throws(DataplaneError) {
-        guard problems.contains(where: { $0.path == path }), access(path) != nil else { return }
+        guard let problem = problems.first(where: { $0.path == path }), access(path) != nil else { return }
         var target = path + ".corrupt"
         var number = 1
         while access(target) != nil {
@@ -218,7 +225,7 @@ extension StateFolder {
         }
         guard unsafe rename(path, target) == 0 else { throw .file(Errno(errno), "rename", path) }
         problems.removeAll { $0.path == path }
-        problems.append(StateProblem(path: target, message: "this is what \(path) was before; it could not be used"))
+        problems.append(StateProblem(path: target, message: "this is what \(path) was before: \(problem.message)"))
     }
 
     private func access(_ path: String) -> mode_t? {

@@ -12,6 +12,8 @@ final class TemporaryFolder: Sendable {
 
     deinit { system("rm -rf '\(path)'") }
 
+    func remove(_ name: String) { unlink("\(path)/\(name)") }
+
     @discardableResult
     func write(_ text: String, to name: String) -> String {
         let file = "\(path)/\(name)"
