@@ -239,6 +239,17 @@ private struct Attempt {
                     "\(path) is too large: a file may have 64 MiB, and all files of a topology 256 MiB"))
             return
         }
+        guard before.st_size > 0 else {
+            diagnostics.append(
+                Diagnostic(
+                    "folder.empty-file", .error, "\(path) is empty",
+                    notes: [
+                        Diagnostic.Note(
+                            "a write that was cut short leaves such a file: it is never read as nodes that are gone. "
+                                + "Write it again, or remove it")
+                    ]))
+            return
+        }
         var bytes = [UInt8](repeating: 0, count: before.st_size + 1)
         var count = 0
         while count < bytes.count {
