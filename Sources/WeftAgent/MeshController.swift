@@ -92,13 +92,20 @@ package final class MeshController<Host: MeshHost> {
     /// Why what is in force cannot be compiled anew: what it was compiled to before stays.
     var obsolescence: AgentProblem?
     /// What a person must know.
-    package var problem: AgentProblem? { refusal ?? obsolescence }
+    package var problem: AgentProblem? { rival ?? refusal ?? obsolescence }
     package private(set) var stage = Stage.waiting
     package private(set) var observation: Observation?
     /// What differs, where that is not being repaired.
     package private(set) var remaining: Plan?
     /// Why the kernel could not be read.
     package private(set) var failure: String?
+    /// What must outlive the agent, and could not be written down yet.
+    var arrears = Arrears()
+    /// What of the memory could not be used or written down: the tunnels do not hang on it.
+    package internal(set) var memoryProblems: [String] = []
+    var saidOfMemory: Set<String> = []
+    /// Who else has taken charge of the interface meanwhile: it is then left alone.
+    var rival: AgentProblem?
     package private(set) var figures = Figures()
 
     var pending: Wake = [.topology]
@@ -211,6 +218,9 @@ package final class MeshController<Host: MeshHost> {
             // What kept the topology from being taken may lie elsewhere: a key that is made at last, a lock.
             pending.insert(force == nil ? [.pass, .topology] : obsolescence == nil ? .pass : [.pass, .compile])
             self.nextPoll = nil
+            stayInCharge()
+            catchUp()
+            lookAtMemory()
         }
         if let heldUntil, heldUntil <= now {
             self.heldUntil = nil
@@ -233,6 +243,10 @@ package final class MeshController<Host: MeshHost> {
         nextPoll = now + settings.poll
         guard let force else {
             stage = .waiting
+            return
+        }
+        if rival != nil {
+            stage = .blocked
             return
         }
         figures.passes += 1
@@ -327,11 +341,8 @@ package final class MeshController<Host: MeshHost> {
         remembered.note(application, written: force.desired.endpointNames, wanted: force.desired.state.peers)
         if remembered == memory { return }
         memory = remembered
-        do throws(DataplaneError) {
-            try host.remember(memory, of: force.mesh)
-        } catch {
-            say(.warning, .agent, error.description)
-        }
+        arrears.isMemoryNew = true
+        catchUp()
     }
 
     // MARK: Saying it

@@ -80,6 +80,8 @@ package protocol MeshHost {
 
     mutating func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory
     mutating func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError)
+    /// What of all that is remembered could not be used, in sentences.
+    var memoryProblems: [String] { get }
 
     /// What is remembered of a change on trial, or that failed; nil where there is none, and after a restart of the machine
     /// a trial's time is over.

@@ -12,6 +12,7 @@ extension MeshController {
         case .broken(let problem): refuse(problem)
         }
         if force == nil, let kept = host.kept() { adopt(kept, at: now) }
+        lookAtMemory()
     }
 
     private func consider(_ revision: Revision<Host.Source>, at now: ContinuousClock.Instant) {
@@ -72,11 +73,8 @@ extension MeshController {
     /// It is what the next start begins with.
     func settle(_ revision: Revision<Host.Source>) {
         if revision.origin != .folder { return }
-        do throws(AgentProblem) {
-            try host.keep(revision)
-        } catch {
-            say(.warning, .revision, "\(error.summary): after a restart without a topology there is none to go by")
-        }
+        arrears.revision = revision
+        catchUp()
     }
 
     /// What was remembered of the mesh: endpoints' names have their last answers in it.

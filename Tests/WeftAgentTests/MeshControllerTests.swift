@@ -262,7 +262,44 @@ import WeftTestSupport
         agent.host.put(1)
         try agent.settle()
         #expect(try agent.isAsWanted(1))
-        #expect(agent.said(.revision).contains { $0.hasPrefix("cannot write: no space left on device") })
+        let sentence = "cannot write: no space left on device"
+        #expect(agent.said(.agent).filter { $0.hasPrefix(sentence) }.count == 1)
+        #expect(agent.controller.memoryProblems.first?.hasPrefix(sentence) == true)
+        // It is not said again, but tried; and with room again it is kept, though nothing else has happened.
+        try agent.sleep()
+        try agent.sleep()
+        #expect(agent.said(.agent).count == 1)
+        #expect(agent.host.keptRevision == nil)
+        agent.host.keepFailure = nil
+        try agent.sleep()
+        try agent.settle()
+        #expect(agent.host.keptRevision?.id == "1")
+        #expect(agent.said(.agent).last == "what must be remembered is written down again")
+        #expect(agent.controller.memoryProblems.isEmpty)
+    }
+
+    @Test func anotherAgentThatTookTheLockIsLeftInCharge() throws {
+        let agent = Agent()
+        agent.host.put(1)
+        try agent.settle()
+        // That the lock cannot be made anew is no reason to stop; that somebody else has it is one.
+        agent.host.lockFailure = AgentProblem("the state folder is read-only")
+        agent.kernel.routes.removeAll { $0.isOurs }
+        try agent.sleep()
+        try agent.settle()
+        #expect(try agent.isAsWanted(1))
+        agent.host.lockFailure = AgentProblem("an agent (process 7) is in charge of wg0", isFatal: true)
+        try agent.sleep()
+        try agent.settle()
+        agent.kernel.routes.removeAll { $0.isOurs }
+        agent.controller.noteKernelEvents([])
+        try agent.settle()
+        #expect(try !agent.isAsWanted(1))
+        #expect(agent.controller.problem?.summary == "an agent (process 7) is in charge of wg0")
+        agent.host.lockFailure = nil
+        try agent.sleep()
+        try agent.settle()
+        #expect(try agent.isAsWanted(1))
     }
 
     /// Whatever happens in whatever order, it ends as the last good topology wants it.

@@ -93,6 +93,7 @@ final class FakeHost: MeshHost {
     func openDataplane() throws(DataplaneError) -> SharedKernel { kernel }
     func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory { memory }
     func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) { self.memory = memory }
+    var memoryProblems: [String] { [] }
     func phrase(_ operation: Operation) -> String { "\(operation.kind)" }
 }
 
