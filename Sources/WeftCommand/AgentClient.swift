@@ -1,6 +1,7 @@
 // The command line's side of the agent's socket.
 
 internal import FoundationEssentials
+internal import Glibc
 internal import WeftLoop
 internal import WeftRender
 internal import WeftStatus
@@ -11,8 +12,20 @@ struct AgentClient {
 
     init(_ path: String) { self.path = path }
 
-    /// The whole answer.
-    func ask(_ request: String) throws -> String {
+    /// The agent's own document, whole.
+    func status() throws -> String {
+        let answer = try ask("status")
+        // An agent that is killed sends a part of it.
+        guard answer.hasSuffix("\n}\n") else { throw Self.endedEarly }
+        return answer
+    }
+
+    /// Has something done.
+    func order(_ request: String) throws {
+        guard try ask(request) == "ok\n" else { throw Self.endedEarly }
+    }
+
+    private func ask(_ request: String) throws -> String {
         var answer = ""
         try follow(request, timeout: .seconds(20)) { line in
             answer += line + "\n"
@@ -21,9 +34,8 @@ struct AgentClient {
         return answer
     }
 
-    /// Has something done.
-    func order(_ request: String) throws {
-        guard try ask(request) == "ok\n" else { throw Failure("the agent did not answer") }
+    private static var endedEarly: Failure {
+        Failure("the agent ended before it had answered", remedy: "ask again when it runs")
     }
 
     /// Calls `take` with each line until it returns false, or the agent ends.
@@ -36,9 +48,30 @@ struct AgentClient {
                 if refusal != nil || !take(line) { break }
             }
         } catch {
-            throw Failure("the agent cannot be asked: \(error.description)")
+            throw failure(error)
         }
         if let refusal { throw Failure(refusal) }
+    }
+
+    private func failure(_ error: LoopError) -> Failure {
+        switch error.errno {
+        case ENOENT:
+            Failure(
+                "no agent listens on \(path)",
+                remedy: "start one with `weft agent run`, or name the socket of one with --socket")
+        case ECONNREFUSED:
+            Failure(
+                "the agent that listened on \(path) has ended",
+                remedy: "its tunnels stay up; start it again, and look at its log for why it ended")
+        case EACCES:
+            Failure(
+                "the agent cannot be asked: \(error.description)",
+                remedy: "ask as root, or as a member of the group that \(path) belongs to")
+        case ETIMEDOUT:
+            Failure(
+                "the agent on \(path) does not answer", remedy: "look at its log, and at what the machine is busy with")
+        default: Failure("the agent cannot be asked: \(error.description)")
+        }
     }
 }
 

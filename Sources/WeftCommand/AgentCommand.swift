@@ -79,6 +79,14 @@ struct AgentRunCommand: ParsableCommand {
         help: ArgumentHelp("How often to look at what the kernel tells nobody about, 1 to 30.", valueName: "seconds"))
     var poll = 5
     @OptionGroup var confirm: ConfirmOptions
+    @Flag(
+        help: ArgumentHelp(
+            "Have the kernel log what its WireGuard does, for as long as the agent runs.",
+            discussion: """
+                In the kernel's log (`dmesg`, `journalctl -k`): handshakes by address, and no keys. The whole kernel's \
+                WireGuard is meant, not this host's meshes alone. An agent that is killed leaves it on.
+                """))
+    var wireguardLog = false
     @Option(help: "error, warning, notice, info or debug: events of less weight are not logged.")
     var logLevel = AgentEvent.Level.info
 
@@ -113,6 +121,7 @@ struct AgentRunCommand: ParsableCommand {
                 keys: privateKeys, host: host, socket: socket.socket, group: group)
             settings.git = follower
             settings.gitInterval = .seconds(interval)
+            settings.hasWireGuardLog = wireguardLog
             settings.controller.drift = drift
             settings.controller.poll = .seconds(poll)
             settings.controller.confirm = confirm.settings
@@ -160,7 +169,7 @@ struct AgentStatusCommand: ParsableCommand {
 
     func run() throws {
         try reportingFailures {
-            Terminal.standard.write(try AgentClient(socket.socket).ask("status"), terminator: "")
+            Terminal.standard.write(try AgentClient(socket.socket).status(), terminator: "")
         }
     }
 }
@@ -183,6 +192,10 @@ struct EventsCommand: ParsableCommand {
                 }
                 return !Terminal.standard.hasNoReader
             }
+            if Terminal.standard.hasNoReader { return }
+            throw Failure(
+                "no more events come: the agent has ended, or did not want to wait for this reader",
+                remedy: "run `weft events` again when the agent runs")
         }
     }
 }

@@ -21,6 +21,8 @@ final class AgentHost: MeshHost {
     let machine: Machine
     private var lock: FileLock?
     private(set) var labels = PlanLabels()
+    /// Why what was kept of the topology is of no use.
+    private var keptProblem: String?
     /// Which keys the state in force was compiled with: an operation reads them again, and takes no others.
     private var keys: (own: OwnKey, preshared: [String: SecretTag])?
     private var mesh: MeshIdentity?
@@ -31,11 +33,11 @@ final class AgentHost: MeshHost {
     var gitRemotes: [SocketAddress] = []
     private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
 
-    init(path: String, options: HostOptions, socket: String) throws {
+    init(path: String, options: HostOptions, socket: String, calendar: ClockFloor? = nil) throws {
         self.path = path
         self.options = options
         self.socket = socket
-        machine = try Machine(stateDirectory: options.stateDir)
+        machine = try Machine(stateDirectory: options.stateDir, calendar: calendar)
     }
 
     /// Makes the socket's own folder; systemd has made it already.
@@ -72,7 +74,7 @@ final class AgentHost: MeshHost {
         if let candidate = given?.candidate {
             return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
         }
-        let (topology, files, diagnostics) = LoadedTopology.read(path)
+        let (topology, files, diagnostics) = LoadedTopology.read(path, at: machine.calendar.now())
         guard let topology else { return .broken(Self.problem(diagnostics, files, of: path)) }
         let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
         return .good(Revision(id: files.revision(below: path), origin: .folder, source: loaded))
@@ -80,8 +82,16 @@ final class AgentHost: MeshHost {
 
     func kept() -> Revision<LoadedTopology>? {
         if let given { return given.previous }
-        guard let files = try? machine.keptTopology(of: path) else { return nil }
-        return Self.revision(files, below: path, at: machine.now())
+        keptProblem = nil
+        let files: SourceFiles
+        do throws(DataplaneError) {
+            guard let kept = try machine.keptTopology(of: path) else { return nil }
+            files = kept
+        } catch {
+            keptProblem = error.description
+            return nil
+        }
+        return Self.revision(files, below: path, at: machine.calendar.now())
     }
 
     func keep(_ revision: Revision<LoadedTopology>) throws(AgentProblem) {
@@ -119,7 +129,7 @@ final class AgentHost: MeshHost {
 
     func endpointNames(_ revision: Revision<LoadedTopology>) -> [String] {
         guard let own = keys?.own, let node = revision.source.topology.index(ofKey: own.publicKey) else { return [] }
-        return revision.source.topology.endpointNames(dialledFrom: node, at: machine.now())
+        return revision.source.topology.endpointNames(dialledFrom: node, at: machine.calendar.now())
     }
 
     func address(ofNode name: String, in revision: Revision<LoadedTopology>) -> IPAddress? {
@@ -155,7 +165,7 @@ final class AgentHost: MeshHost {
 
     func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) {
         self.mesh = mesh
-        if lock != nil { return }
+        if lock?.isStanding == true { return }
         do throws(DataplaneError) {
             lock = try machine.lock(mesh, agent: socket)
         } catch {
@@ -188,6 +198,8 @@ final class AgentHost: MeshHost {
     func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) {
         try machine.remember(memory, of: mesh)
     }
+
+    var memoryProblems: [String] { machine.memoryProblems + (keptProblem.map { [$0] } ?? []) }
 
     func trial(of mesh: MeshIdentity) -> TrialRecord? { machine.trial(of: mesh) }
 

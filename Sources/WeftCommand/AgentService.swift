@@ -22,6 +22,8 @@ final class AgentService {
         /// When the folder was first seen changing; nil while it is quiet.
         var restless: ContinuousClock.Instant?
         var timer: EventLoop.Timer?
+        /// Why some changes are not told, as it was said.
+        var blindness: String?
         /// For which topology the names were asked last.
         var named = ""
         /// When to ask again for those of silent peers, and how long after that.
@@ -44,6 +46,8 @@ final class AgentService {
         var git: GitFollower?
         /// How often.
         var gitInterval = Duration.seconds(60)
+        /// Whether the kernel's WireGuard is to log.
+        var hasWireGuardLog = false
         /// Nil: `weft`, where there is such a group; else nobody but root.
         var group: String?
         var controller = MeshController<AgentHost>.Settings()
@@ -54,6 +58,7 @@ final class AgentService {
     private let loop: EventLoop
     private let signals: Signals
     private let clock: WallClockAlarm
+    private var clockKeeper: ClockKeeper
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
     private let fetches: Inbox<(result: Result<GitFollower.Outcome, GitFollower.Problem>, remotes: [SocketAddress])>
     /// What is wrong with the repository.
@@ -67,9 +72,12 @@ final class AgentService {
     private var tickTimer: EventLoop.Timer?
     private var factsTimer: EventLoop.Timer?
     private var nextFacts = ContinuousClock.now
+    private var reloadTimer: EventLoop.Timer?
+    private var nextReload = ContinuousClock.now
     /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
     private var breath = ContinuousClock.now
     private var isReady = false
+    private var wireGuardLog: WireGuardLog?
     private let startedAt = Machine.clock()
     private var exitCode: Int32 = 0
 
@@ -80,6 +88,8 @@ final class AgentService {
         signals = try Signals()
         loop = try EventLoop()
         clock = try WallClockAlarm()
+        let calendar = Machine.calendar(of: settings.host.stateDir)
+        clockKeeper = ClockKeeper(calendar)
         answers = try Inbox()
         prober = try Prober(git: settings.git)
         fetches = try Inbox()
@@ -92,7 +102,8 @@ final class AgentService {
             var host = settings.host
             if !settings.keys.isEmpty { host.privateKey = settings.keys[min(index, settings.keys.count - 1)] }
             let controller = Controller(
-                host: try AgentHost(path: path, options: host, socket: settings.socket), settings: settings.controller
+                host: try AgentHost(path: path, options: host, socket: settings.socket, calendar: calendar),
+                settings: settings.controller
             ) { [unowned self] in emit($0) }
             meshes.append(Mesh(controller, try FolderWatch(path), path))
         }
@@ -119,13 +130,46 @@ final class AgentService {
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
         readFoldersAnyway()
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent has started (process \(getpid()))"))
+        clockKeeper.look(isMoment: true).forEach(emit)
+        if settings.hasWireGuardLog { startWireGuardLog() }
         tick()
         fetch()
         loop.run()
+        stopWireGuardLog()
+        clockKeeper.look(isMoment: true).forEach(emit)
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent stops; its tunnels stay up"))
         server.close()
         return exitCode
     }
+
+    // MARK: WireGuard's own log
+
+    private func startWireGuardLog() {
+        // It may load the module, without which there is nothing to turn on.
+        _ = meshes.first?.controller.host.machine.support
+        do throws(WireGuardLog.Problem) {
+            wireGuardLog = try WireGuardLog()
+            emit(
+                AgentEvent(
+                    .notice, .agent, interface: nil, "the kernel logs what its WireGuard does, until the agent stops"))
+        } catch {
+            emit(
+                AgentEvent(
+                    .warning, .agent, interface: nil,
+                    "the kernel's WireGuard cannot be made to log: \(error.description)"))
+        }
+    }
+
+    private func stopWireGuardLog() {
+        do throws(WireGuardLog.Problem) { try wireGuardLog?.restore() } catch {
+            emit(
+                AgentEvent(
+                    .warning, .agent, interface: nil,
+                    "the kernel's WireGuard goes on logging: \(error.description)"))
+        }
+    }
+
+    // MARK: Work
 
     /// One piece of work for each mesh; then whatever else is ready has its turn.
     private func tick() {
@@ -142,6 +186,7 @@ final class AgentService {
                 return loop.stop()
             }
         }
+        clockKeeper.look().forEach(emit)
         let now = ContinuousClock.now
         breath = now + min(now - start, .seconds(1))
         setClock()
@@ -174,10 +219,27 @@ final class AgentService {
         }
     }
 
+    /// The shortest time between two.
+    private static let reloadPause = Duration.seconds(1)
+
+    /// Reads and looks at everything. A storm of such orders would leave no time to act on what is read: the first is
+    /// followed at once, and all that come within a second of it together.
     private func reload() {
+        guard reloadTimer?.isPending != true else { return }
+        let wait = max(.zero, nextReload - .now)
+        if wait > .zero {
+            reloadTimer = loop.schedule(after: wait) { [unowned self] in reloadNow() }
+        } else {
+            reloadNow()
+        }
+    }
+
+    private func reloadNow() {
+        nextReload = .now + Self.reloadPause
         notifier.reloading()
+        clockKeeper.calendar.reload()
         for mesh in meshes {
-            mesh.watch.rearm()
+            rearm(mesh)
             mesh.controller.reload()
         }
         tick()
@@ -194,6 +256,7 @@ final class AgentService {
                     .warning, .clock, interface: nil,
                     "the wall clock was set \(words) by \(abs(step.components.seconds)) s"))
         }
+        clockKeeper.look(isMoment: event == .due).forEach(emit)
         alarmAt = nil
         for mesh in meshes { mesh.controller.wake([.compile, .pass]) }
         schedule(after: .zero)
@@ -256,7 +319,7 @@ final class AgentService {
         loop.schedule(after: .seconds(isBlind ? 5 : 60)) { [unowned self] in
             for mesh in meshes where mesh.restless == nil {
                 mesh.restless = .now
-                mesh.watch.rearm()
+                rearm(mesh)
                 readFolder(mesh)
             }
             readFoldersAnyway()
@@ -266,13 +329,25 @@ final class AgentService {
     /// Takes what the watch has seen, and watches what is new.
     private func noticesChange(_ mesh: Mesh) -> Bool {
         let change = mesh.watch.drain()
-        if change.isDirty { mesh.watch.rearm() }
+        if change.isDirty { rearm(mesh) }
         return change.isDirty || change.isBeingWritten
+    }
+
+    /// Watches what is new, and says where some of it cannot be watched.
+    private func rearm(_ mesh: Mesh) {
+        mesh.watch.rearm()
+        if let blindness = mesh.watch.blindness, mesh.blindness == nil {
+            emit(
+                AgentEvent(
+                    .warning, .revision, interface: mesh.controller.force?.mesh.interface,
+                    "\(blindness): changes are found by looking every few seconds"))
+        }
+        mesh.blindness = mesh.watch.blindness
     }
 
     private func readFolder(_ mesh: Mesh) {
         let change = mesh.watch.drain()
-        if change.isDirty { mesh.watch.rearm() }
+        if change.isDirty { rearm(mesh) }
         // Who writes without ever closing is not waited for without end.
         if change.isBeingWritten || change.isDirty, let first = mesh.restless, .now - first < Self.writing {
             mesh.timer = loop.schedule(after: change.isBeingWritten ? .milliseconds(50) : Self.quiet) {
@@ -387,6 +462,7 @@ final class AgentService {
     private func document() -> AgentDocument {
         AgentDocument(
             time: Machine.clock().description, process: getpid(), startedAt: startedAt.description,
+            clock: clockKeeper.problem,
             git: settings.git.map {
                 AgentDocument.Git(url: $0.url, ref: $0.ref, commit: $0.commit, problem: gitProblem)
             }, meshes: meshes.map { mesh in AgentDocument.Mesh(mesh.controller, topology: mesh.path) })
@@ -413,7 +489,9 @@ extension AgentDocument.Mesh {
                 AgentDocument.Revision(id: $0.revision.id, origin: $0.revision.origin.rawValue)
             },
             problem: controller.problem.map { AgentDocument.Problem(summary: $0.summary, details: $0.details) },
-            failure: controller.failure, onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
+            failure: controller.failure,
+            memory: controller.memoryProblems.isEmpty ? nil : controller.memoryProblems.joined(separator: "; "),
+            onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
             remaining: remaining.prefix(20).map { controller.host.phrase($0) },
             figures: AgentDocument.Figures(
                 passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,

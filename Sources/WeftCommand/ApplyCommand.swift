@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import WeftKeys
+internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
 internal import WeftReconcile
@@ -48,6 +49,11 @@ struct ApplyCommand: ParsableCommand {
             job.host = host
             job.confirm = confirm
             try job.run(on: machine) { () throws(DataplaneError) in try context.arena(host) }
+            do throws(DataplaneError) {
+                try machine.calendar.save(passing: context.loaded.topology.nodes.lazy.compactMap(\.expires))
+            } catch {
+                Terminal.standard.write("warning: \(error.description)", to: .error)
+            }
         }
     }
 }

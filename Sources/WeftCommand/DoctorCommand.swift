@@ -73,7 +73,7 @@ struct DoctorCommand: ParsableCommand {
         document.findings += context.compilation.refusals.map {
             Finding("topology", .error, $0.message, remedy: $0.notes.first?.message ?? "")
         }
-        let memory = try machine.memory(of: context.mesh)
+        let memory = try machine.memorySayingProblems(of: context.mesh)
         var reconciler = Reconciler(
             try machine.dataplane(secrets: { () throws(DataplaneError) in
                 throw DataplaneError(.key, "an examination needs no key")
@@ -97,6 +97,9 @@ struct DoctorCommand: ParsableCommand {
                 "clock", .error,
                 "the clock says \(now), which cannot be: peers refuse handshakes that are older than "
                     + "the last one", remedy: "set it, and let a time service keep it: `timedatectl set-ntp true`")
+        }
+        if let problem = machine.calendar.problem {
+            return Finding("clock", .warning, problem.message, remedy: problem.remedy)
         }
         return Finding("clock", .ok, "the clock says \(now)")
     }

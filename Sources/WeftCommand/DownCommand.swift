@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import WeftDiagnostics
 internal import WeftKeys
+internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
 internal import WeftRender
@@ -41,7 +42,7 @@ struct DownCommand: ParsableCommand {
             } else {
                 let loaded = try LoadedTopology(source.topology)
                 let node = try identify(in: loaded)
-                let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.now()).desired
+                let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.calendar.now()).desired
                 mesh = desired.identity
                 try machine.refuseAnotherInterface(mesh)
                 labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)

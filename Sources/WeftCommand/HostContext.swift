@@ -14,13 +14,15 @@ struct HostContext {
     var own: OwnKey
     var presharedTags: [String: SecretTag]
     var compilation: Compilation
+    /// That the clock has fallen back.
+    private var clock: Diagnostic?
 
     var desired: DesiredState { compilation.desired }
     var mesh: MeshIdentity { desired.identity }
 
     /// Reads the topology and the keys, looks up what the host adds, and compiles.
     init(topology path: String, options: HostOptions, machine: Machine) throws {
-        try self.init(try LoadedTopology(path), options: options, machine: machine)
+        try self.init(try LoadedTopology(path, at: machine.calendar.now()), options: options, machine: machine)
     }
 
     /// Reads the keys, looks up what the host adds, and compiles.
@@ -32,7 +34,10 @@ struct HostContext {
         loaded = topology
         own = try options.keyFiles.ownKey()
         let node = try Self.identify(own, options: options, in: loaded)
-        let now = machine.now()
+        let now = machine.calendar.now()
+        clock = machine.calendar.problem.map { problem in
+            Diagnostic("clock.behind", .warning, problem.message, notes: [Diagnostic.Note(problem.remedy)])
+        }
 
         // Compiled once to learn who is a peer here, and again with what that calls for.
         let draft = loaded.topology.compile(for: node, facts: HostFacts(privateKey: own.tag), at: now)
@@ -88,7 +93,7 @@ struct HostContext {
 
     /// Warnings that belong to this host or to the whole topology.
     var warnings: [Diagnostic] {
-        loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics
+        (clock.map { [$0] } ?? []) + loaded.diagnostics.filter { $0.severity == .warning } + compilation.diagnostics
     }
 
     /// Ends the command where the host lacks what is wanted of it.

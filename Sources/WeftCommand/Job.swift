@@ -44,7 +44,7 @@ struct Job {
     /// Brings back what was in force before a trial. The lock is held.
     func restore(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
-        let memory = try machine.memory(of: mesh)
+        let memory = try machine.memorySayingProblems(of: mesh)
         let (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
             step, decided in
@@ -64,7 +64,7 @@ struct Job {
         _ secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
-        let memory = try machine.memory(of: mesh)
+        let memory = try machine.memorySayingProblems(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         var cuts = cuts(plan, observation, machine)
         if output.format == .text { show(plan, cuts) }

@@ -19,8 +19,10 @@ struct LoadedTopology {
     }
 
     /// Reads a topology. Its errors go to standard error, and end the command.
-    init(_ path: String) throws {
-        let (topology, files, diagnostics) = Self.read(path)
+    ///
+    /// - Parameter time: nodes that have expired by then take no part in what is checked.
+    init(_ path: String, at time: UnixTime = Machine.clock()) throws {
+        let (topology, files, diagnostics) = Self.read(path, at: time)
         guard let topology else {
             Self.show(diagnostics, files)
             throw Failure("\(path) has errors: nothing was planned and nothing was changed")
@@ -30,10 +32,10 @@ struct LoadedTopology {
         self.diagnostics = diagnostics
     }
 
-    static func read(_ path: String) -> (Topology?, SourceFiles, [Diagnostic]) {
+    static func read(_ path: String, at time: UnixTime = Machine.clock()) -> (Topology?, SourceFiles, [Diagnostic]) {
         let (files, problems) = TopologyFolder(path).read()
         if !problems.isEmpty { return (nil, files, problems) }
-        let (topology, diagnostics) = TopologyReader.read(files, at: Machine.clock())
+        let (topology, diagnostics) = TopologyReader.read(files, at: time)
         return (topology, files, diagnostics)
     }
 

@@ -12,9 +12,17 @@ internal import WeftPlan
 struct Machine {
     private let state: StateFolder
     private let seams = Seams.current
+    /// What `expires` is measured against.
+    let calendar: ClockFloor
 
-    init(stateDirectory: String) throws {
+    /// - Parameter calendar: one that others have too; nil: one of its own.
+    init(stateDirectory: String, calendar: ClockFloor? = nil) throws {
         state = StateFolder(path: stateDirectory)
+        self.calendar = calendar ?? Self.calendar(of: stateDirectory)
+    }
+
+    static func calendar(of stateDirectory: String) -> ClockFloor {
+        ClockFloor(StateFolder(path: stateDirectory), wall: clock)
     }
 
     // MARK: Clock
@@ -132,12 +140,18 @@ struct Machine {
     // MARK: Memory
 
     func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory {
-        let memory = try state.meshMemory(of: mesh.interface)
-        for problem in state.problems {
-            Terminal.standard.write("warning: \(problem.description)", to: .error)
-        }
+        try state.meshMemory(of: mesh.interface)
+    }
+
+    /// The same for a command, which says what of it could not be used.
+    func memorySayingProblems(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory {
+        let memory = try memory(of: mesh)
+        for problem in memoryProblems { Terminal.standard.write("warning: \(problem)", to: .error) }
         return memory
     }
+
+    /// What of the state folder could not be used so far.
+    var memoryProblems: [String] { state.problems.map(\.description) }
 
     func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) {
         try state.store(memory, of: mesh.interface)

@@ -31,7 +31,7 @@ struct PlanCommand: ParsableCommand {
                 try machine.dataplane(secrets: { () throws(DataplaneError) in
                     throw DataplaneError(.key, "a plan needs no key")
                 }))
-            let memory = try machine.memory(of: context.mesh)
+            let memory = try machine.memorySayingProblems(of: context.mesh)
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
             let cuts = machine.cuts(
                 by: plan, to: context.desired, from: observation.state, topology: source.topology,

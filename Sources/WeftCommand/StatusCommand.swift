@@ -57,20 +57,27 @@ struct StatusCommand: ParsableCommand {
         }
     }
 
-    /// Shows documents, once or until interrupted.
+    /// Shows documents, once or until interrupted. What was there at first may go and come back: an agent that is started
+    /// again, a mesh that is taken down.
     private func repeatedly(_ redraws: Bool, _ documents: () throws -> [StatusDocument]) throws {
+        var isFirst = true
         repeat {
-            let documents = try documents()
-            if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
-            try show(documents)
-            if Terminal.standard.hasNoReader { break }
+            do {
+                let documents = try documents()
+                if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
+                try show(documents)
+            } catch  where !isFirst {
+                try? reportingFailures { throw error }
+            }
+            isFirst = false
+            if Terminal.standard.hasNoReader || Terminal.standard.failure != nil { break }
             if watch { sleep(UInt32(interval)) }
         } while watch
     }
 
     /// What an agent tells of its meshes.
     private func agentsDocuments() throws -> [StatusDocument] {
-        let text = try AgentClient(socket.socket).ask("status")
+        let text = try AgentClient(socket.socket).status()
         let meshes = try JSONDecoder().decode(AgentDocument.self, from: Data(text.utf8)).meshes
         let documents = meshes.compactMap(\.status).filter { interface == nil || $0.interface == interface }
         guard !documents.isEmpty else {
@@ -103,7 +110,7 @@ struct StatusCommand: ParsableCommand {
                 try? host.node.map { try loaded.index(ofNode: $0) }
                 ?? loaded.topology.index(ofKey: host.keyFiles.ownKey().publicKey)
             if let index {
-                let state = topology.compile(for: index, facts: HostFacts(), at: machine.now()).desired
+                let state = topology.compile(for: index, facts: HostFacts(), at: machine.calendar.now()).desired
                 desired[state.identity] = state
                 if !subjects.contains(state.identity) { subjects.append(state.identity) }
             }

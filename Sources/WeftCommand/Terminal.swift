@@ -7,7 +7,7 @@ internal import Synchronization
 ///
 /// A reader that goes away (`weft apply | head`) must not kill a command between two operations: SIGPIPE is ignored
 /// from the first use on, what is written to a closed pipe is dropped, and the command runs to its end. Any other
-/// failure to write (a full disk) is kept, and asked for at the end.
+/// failure to write to standard output (a full disk) is kept, and asked for at the end.
 package final class Terminal: Sendable {
     package enum Stream: Sendable, Hashable {
         case output
@@ -35,7 +35,8 @@ package final class Terminal: Sendable {
         if failures.withLock({ $0[stream] != nil }) { return }
         var whole = text + terminator
         let failure = whole.withUTF8 { Self.writeAll($0, to: descriptor(of: stream)) }
-        guard let failure else { return }
+        // A log on a disk that was full goes on when there is room again; what is printed must be whole.
+        guard let failure, stream == .output || failure == EPIPE else { return }
         failures.withLock { $0[stream] = failure }
     }
 

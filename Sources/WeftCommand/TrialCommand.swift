@@ -25,7 +25,8 @@ struct TrialCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             guard let settings = confirm.settings, let files = SourceFiles(kept: input(), below: source.topology),
-                case (let topology?, let diagnostics) = TopologyReader.read(files, at: Machine.clock())
+                case (let topology?, let diagnostics) = TopologyReader.read(
+                    files, at: Machine.calendar(of: host.stateDir).now())
             else { throw Failure("apply starts this command, and nobody else does") }
             let candidate = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
             do {

@@ -96,7 +96,7 @@ func takeBackWhatDangles(
     job.isQuiet = output.format == .json
     var keys: HostContext?
     if let before = try machine.topologyInForce(mesh) {
-        guard let revision = AgentHost.revision(before.files, below: before.root, at: machine.now()) else {
+        guard let revision = AgentHost.revision(before.files, below: before.root, at: machine.calendar.now()) else {
             throw Failure("what was in force before cannot be read any more: nothing was changed")
         }
         let context = try HostContext(revision.source, options: options, machine: machine)

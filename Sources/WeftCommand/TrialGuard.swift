@@ -64,7 +64,7 @@ final class TrialGuard {
         let mesh = context.mesh
         let lock = try machine.inheritLock(mesh)
         let before = try machine.topologyInForce(mesh).map { before in
-            guard let revision = AgentHost.revision(before.files, below: before.root, at: machine.now()) else {
+            guard let revision = AgentHost.revision(before.files, below: before.root, at: machine.calendar.now()) else {
                 throw Failure("what is in force cannot be read any more: a change could not be taken back")
             }
             return revision
@@ -89,7 +89,7 @@ final class TrialGuard {
         }
         controller.progress = { [unowned self] in note($0, $1) }
         if let node = candidate.topology.index(ofKey: context.own.publicKey) {
-            let names = candidate.topology.endpointNames(dialledFrom: node, at: machine.now())
+            let names = candidate.topology.endpointNames(dialledFrom: node, at: machine.calendar.now())
             controller.take(names: machine.lookUp(names: names))
         }
         let nothing = Revision(id: "none", origin: .nothing, source: candidate)

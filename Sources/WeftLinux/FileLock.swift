@@ -75,6 +75,9 @@ package struct FileLock: ~Copyable {
         }
     }
 
+    /// Whether others still find it: nobody has removed its file.
+    package var isStanding: Bool { Self.hasName(descriptor, path) }
+
     /// Takes over a lock that another process held when it started this one, and left it to by a descriptor: between the two
     /// it was never free.
     ///

@@ -17,6 +17,8 @@ package struct AgentDocument: Codable, Hashable, Sendable {
     package var process: Int32
     /// RFC 3339, UTC.
     package var startedAt: String
+    /// What is wrong with the wall clock, or with remembering it; absent where nothing is.
+    package var clock: String?
     /// The repository that is followed; absent where none is.
     package var git: Git?
     /// In the order of the command line.
@@ -51,6 +53,9 @@ package struct AgentDocument: Codable, Hashable, Sendable {
         package var problem: Problem?
         /// Why the kernel could not be read.
         package var failure: String?
+        /// What of the state folder could not be used, or written; absent where all could. The tunnels do not hang on
+        /// it.
+        package var memory: String?
         /// The topology that must prove itself, or be taken back; absent where there is none.
         package var onTrial: String?
         /// `repair` or `report`.
@@ -63,13 +68,15 @@ package struct AgentDocument: Codable, Hashable, Sendable {
 
         package init(
             topology: String, stage: String, revision: Revision?, problem: Problem?, failure: String?,
-            onTrial: String?, drift: String, remaining: [String], figures: Figures, status: StatusDocument?
+            memory: String? = nil, onTrial: String?, drift: String, remaining: [String], figures: Figures,
+            status: StatusDocument?
         ) {
             self.topology = topology
             self.stage = stage
             self.revision = revision
             self.problem = problem
             self.failure = failure
+            self.memory = memory
             self.onTrial = onTrial
             self.drift = drift
             self.remaining = remaining
@@ -125,10 +132,13 @@ package struct AgentDocument: Codable, Hashable, Sendable {
         }
     }
 
-    package init(time: String, process: Int32, startedAt: String, git: Git? = nil, meshes: [Mesh]) {
+    package init(
+        time: String, process: Int32, startedAt: String, clock: String? = nil, git: Git? = nil, meshes: [Mesh]
+    ) {
         self.time = time
         self.process = process
         self.startedAt = startedAt
+        self.clock = clock
         self.git = git
         self.meshes = meshes
     }

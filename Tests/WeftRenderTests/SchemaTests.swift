@@ -65,7 +65,7 @@ import WeftStatus
         let waiting = AgentDocument.Mesh(
             topology: "/etc/weft/lab", stage: "waiting", revision: nil,
             problem: AgentDocument.Problem(summary: "/etc/weft/lab: No such file or directory", details: ""),
-            failure: "the kernel could not be read",
+            failure: "the kernel could not be read", memory: "/var/lib/weft/host/wg0.json: it is damaged",
             onTrial: nil, drift: "report", remaining: [], figures: figures, status: nil)
         let status = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
         let settled = AgentDocument.Mesh(
@@ -82,7 +82,9 @@ import WeftStatus
                             url: "https://git.example.net/corp.git", ref: "main", commit: "dc44bc3a96e3",
                             problem: "it could not be read"),
                         meshes: [])),
-                try JSON.text(AgentDocument(time: time, process: 7, startedAt: time, meshes: [waiting, settled])),
+                try JSON.text(
+                    AgentDocument(
+                        time: time, process: 7, startedAt: time, clock: "it is behind", meshes: [waiting, settled])),
             ], against: "WeftStatus/WeftStatus.docc/agent.schema.json")
         try hold(
             [
