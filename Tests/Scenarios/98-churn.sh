@@ -2,7 +2,7 @@
 # An agent that is killed outright again and again, while topologies come and others change what it made: whoever starts it
 # next finds a host that it can put right. It always converges, nothing foreign is ever touched, and at no moment is the
 # device without peers.
-# timeout: 300
+# timeout: 900
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
@@ -120,7 +120,7 @@ for ((number = 1; number <= kills; number++)); do
     : >"$agent_log"
     choose $((RANDOM % 4))
     outside
-    pause $([ "$BED" = vm ] && echo 900 || echo 120)
+    pause $([ "$BED" = vm ] && echo 250 || echo 120)
     is_there || at_work=$((at_work + 1))
     agent_kill
     [ $((RANDOM % 2)) = 0 ] || outside
