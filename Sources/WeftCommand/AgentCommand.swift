@@ -117,7 +117,7 @@ struct AgentRunCommand: ParsableCommand {
                 (topologies.isEmpty ? ["."] : topologies).map { $0 == "." ? follower.link : "\(follower.link)/\($0)" }
             }
             var settings = AgentService.Settings(
-                topologies: paths ?? (topologies.isEmpty ? [TopologyArgument().topology] : topologies),
+                topologies: paths ?? (topologies.isEmpty ? [TopologyArgument.defaultPath] : topologies),
                 keys: privateKeys, host: host, socket: socket.socket, group: group)
             settings.git = follower
             settings.gitInterval = .seconds(interval)

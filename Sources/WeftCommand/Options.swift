@@ -6,8 +6,10 @@ internal import WeftRender
 
 /// Where the topology is.
 struct TopologyArgument: ParsableArguments {
+    static let defaultPath = "/etc/weft/topology"
+
     @Argument(help: "The topology: a folder of YAML files, or one file.")
-    var topology = "/etc/weft/topology"
+    var topology = Self.defaultPath
 }
 
 /// Who this host is, and where it keeps what is its own.

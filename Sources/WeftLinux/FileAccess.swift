@@ -1,5 +1,6 @@
 // Whole small files: read with a limit, and replaced so that a crash leaves the old one or the new one.
 
+internal import CLinux
 internal import Glibc
 internal import Netlink
 internal import WeftPlan
@@ -102,6 +103,24 @@ func makeFolder(_ path: String) throws(Errno) {
     guard failure == ENOENT, parent != path else { throw Errno(failure) }
     try makeFolder(parent)
     guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Errno(errno) }
+}
+
+/// Acts as the owner of a folder on the files in it, where root runs this and the folder is another user's: what a command
+/// writes there, an agent that runs as that user can read and replace, and a symbolic link that this user put there
+/// leads no further than this user may go. See setfsuid(2); where the folder is not there, all stays as it is.
+func asOwner<Value: ~Copyable>(
+    of folder: String, _ body: () throws(DataplaneError) -> Value
+) throws(DataplaneError) -> Value {
+    var status = stat()
+    guard geteuid() == 0, unsafe stat(folder, &status) == 0, status.st_uid != 0 else { return try body() }
+    // The group first: afterwards we may not.
+    let group = setfsgid(status.st_gid)
+    let user = setfsuid(status.st_uid)
+    defer {
+        setfsuid(uid_t(bitPattern: user))
+        setfsgid(gid_t(bitPattern: group))
+    }
+    return try body()
 }
 
 private func folderName(of path: String) -> String {

@@ -59,14 +59,7 @@ extension StateFolder {
     package func keep(_ files: SourceFiles, of root: String, for interface: String) throws(DataplaneError) {
         let path = keptPath(of: root)
         let bytes = files.kept(below: root)
-        do throws(Errno) {
-            if (try? readFile(path, limit: Self.topologyLimit)) != bytes {
-                try makeFolder(self.path)
-                try replaceFile(path, with: bytes)
-            }
-        } catch {
-            throw .file(error, "write", path)
-        }
+        if (try? self.bytes(of: path, limit: Self.topologyLimit)) != bytes { try replace(path, with: bytes) }
         try store(topology: root, of: interface)
     }
 
@@ -80,8 +73,11 @@ extension StateFolder {
 
     /// Forgets what was kept of an interface, and its trial.
     func forgetTopology(of interface: String) throws(DataplaneError) {
-        if let root = try topologyPath(of: interface) { _ = unsafe unlink(keptPath(of: root)) }
-        _ = unsafe unlink(trialSocket(of: interface))
+        let kept = try topologyPath(of: interface).map(keptPath)
+        try asOwner(of: root) { () throws(DataplaneError) in
+            if let kept { _ = unsafe unlink(kept) }
+            _ = unsafe unlink(trialSocket(of: interface))
+        }
         try remove(trialPath(of: interface)) { true }
     }
 
@@ -96,11 +92,7 @@ extension StateFolder {
     /// - Throws: where it cannot be read, or is not what was written.
     package func keptTopology(of root: String) throws(DataplaneError) -> SourceFiles? {
         let path = keptPath(of: root)
-        let bytes: [UInt8]?
-        do throws(Errno) { bytes = try readFile(path, limit: Self.topologyLimit) } catch {
-            throw .file(error, "read", path)
-        }
-        guard let bytes else { return nil }
+        guard let bytes = try bytes(of: path, limit: Self.topologyLimit) else { return nil }
         guard let files = SourceFiles(kept: bytes, below: root) else {
             throw DataplaneError(.file, "\(path) is damaged, or a newer weft's: it is not used")
         }

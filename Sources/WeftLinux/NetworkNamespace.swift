@@ -7,13 +7,17 @@ internal import Glibc
 package enum NetworkNamespace {
     /// `host` for the namespace of process 1, otherwise `netns-` and a number that no other namespace of this boot has.
     package static func currentName() -> String {
-        if let own = identity("/proc/thread-self/ns/net"), let first = identity("/proc/1/ns/net"), own == first {
+        // Not by ns/net: only root may look at that of process 1. Each namespace has its own files below net.
+        if let own = identity("/proc/thread-self/net/dev"), let first = identity("/proc/1/net/dev"), own == first {
             return "host"
         }
         if let cookie = cookie() { return "netns-\(cookie)" }
         // Before Linux 5.14. Numbers of inodes are used again, so this is the second choice.
-        return "netns-inode-\(identity("/proc/thread-self/ns/net")?.inode ?? 0)"
+        return "netns-inode-\(number)"
     }
+
+    /// The number that `ls -l /proc/self/ns/net` shows. Those of namespaces that are gone are used again.
+    static var number: UInt64 { UInt64(identity("/proc/thread-self/ns/net")?.inode ?? 0) }
 
     /// A number that no other namespace of this boot has; nil before Linux 5.14.
     private static func cookie() -> UInt64? {

@@ -50,6 +50,12 @@ package final class StateFolder {
         self.bootID = bootID ?? NetworkNamespace.era(of: namespace)
     }
 
+    /// Whose folder this is; nil where there is none.
+    var owner: uid_t? {
+        var status = stat()
+        return unsafe stat(root, &status) == 0 ? status.st_uid : nil
+    }
+
     /// What was applied to an interface before; empty where nothing is remembered. Changes nothing on disk.
     package func meshMemory(of interface: String) throws(DataplaneError) -> MeshMemory {
         try current(read(InterfaceRecord.self, file(interface))).meshMemory
@@ -121,12 +127,14 @@ package final class StateFolder {
     ///
     /// - Parameter condition: asked while no other process changes the file.
     func remove(_ path: String, where condition: () throws(DataplaneError) -> Bool) throws(DataplaneError) {
-        if access(path) == nil, access(path + ".lock") == nil { return }
-        let lock = try FileLock.acquire(path + ".lock", timeout: .seconds(10))
-        guard try condition() else { return }
-        guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .file(Errno(errno), "remove", path) }
-        do throws(Errno) { try syncFolder(of: path) } catch { throw .file(error, "write", self.path) }
-        lock.remove()
+        try asOwner(of: root) { () throws(DataplaneError) in
+            if access(path) == nil, access(path + ".lock") == nil { return }
+            let lock = try FileLock.acquire(path + ".lock", timeout: .seconds(10))
+            guard try condition() else { return }
+            guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .file(Errno(errno), "remove", path) }
+            do throws(Errno) { try syncFolder(of: path) } catch { throw .file(error, "write", self.path) }
+            lock.remove()
+        }
     }
 
     private func file(_ interface: String) -> String { "\(path)/\(interface).json" }
@@ -147,12 +155,12 @@ extension StateFolder {
 
     func read<Record: StateRecord>(_ type: Record.Type, _ path: String) throws(DataplaneError) -> Record {
         let bytes: [UInt8]?
-        do throws(Errno) {
-            bytes = try readFile(path, limit: Self.sizeLimit)
+        do throws(DataplaneError) {
+            bytes = try self.bytes(of: path, limit: Self.sizeLimit)
         } catch {
             // Somebody has put a folder there, or something without end.
-            guard error.rawValue == EISDIR || error.rawValue == EFBIG else { throw .file(error, "read", path) }
-            note(StateProblem(path: path, message: "it is no record (\(error)); it is not used"))
+            guard error.errno == EISDIR || error.errno == EFBIG else { throw error }
+            note(StateProblem(path: path, message: "it is no record (\(Errno(error.errno))); it is not used"))
             return .empty
         }
         guard let bytes else { return .empty }
@@ -173,18 +181,39 @@ extension StateFolder {
         if !problems.contains(problem) { problems.append(problem) }
     }
 
+    /// The bytes of one of the folder's files; nil where there is none.
+    func bytes(of path: String, limit: Int) throws(DataplaneError) -> [UInt8]? {
+        try asOwner(of: root) { () throws(DataplaneError) in
+            do throws(Errno) { return try readFile(path, limit: limit) } catch { throw .file(error, "read", path) }
+        }
+    }
+
     /// Reads, changes and writes a record while no other process does. An unchanged one is not written.
     func update<Record: StateRecord>(
         _ type: Record.Type, _ path: String, _ change: (inout Record) -> Void
     ) throws(DataplaneError) {
-        try makeOwnFolder()
-        try locked(path) { () throws(DataplaneError) in
-            let old = try read(type, path)
-            var new = old
-            change(&new)
-            if new == old { return }
-            try keepAside(path)
-            do throws(Errno) { try replaceFile(path, with: new.json()) } catch { throw .file(error, "write", path) }
+        try asOwner(of: root) { () throws(DataplaneError) in
+            try makeOwnFolder()
+            try locked(path) { () throws(DataplaneError) in
+                let old = try read(type, path)
+                var new = old
+                change(&new)
+                if new == old { return }
+                try keepAside(path)
+                try replace(path, with: new.json())
+            }
+        }
+    }
+
+    /// Replaces one of the folder's files. The caller keeps others from writing it.
+    func replace(_ path: String, with bytes: [UInt8]) throws(DataplaneError) {
+        try asOwner(of: root) { () throws(DataplaneError) in
+            do throws(Errno) {
+                try makeFolder(self.path)
+                try replaceFile(path, with: bytes)
+            } catch {
+                throw .file(error, "write", path)
+            }
         }
     }
 
@@ -252,10 +281,12 @@ extension StateFolder {
         _ interface: String, timeout: Duration = .seconds(30), as role: FileLock.Role? = nil,
         onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
-        try makeOwnFolder()
-        return try FileLock.acquire(
-            "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", as: role,
-            onWait: onWait)
+        try asOwner(of: root) { () throws(DataplaneError) in
+            try makeOwnFolder()
+            return try FileLock.acquire(
+                "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", as: role,
+                onWait: onWait)
+        }
     }
 
     /// Takes over an interface's lock from the process that started this one; see `TrialProcess`.

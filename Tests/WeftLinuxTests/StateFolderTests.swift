@@ -321,6 +321,32 @@ import WeftPlan
         #expect(isThere("netns-3/wg1.json") && isThere("netns-3/wg0.json"))
     }
 
+    /// An agent with a user of its own, and root's commands beside it, in the same folder.
+    @Test(.enabled(if: geteuid() == 0, "needs root"))
+    func whatRootWritesBelongsToTheFoldersOwner() throws {
+        let path = "\(temporary.path)/state"
+        chmod(temporary.path, 0o755)
+        mkdir(path, 0o700)
+        chown(path, 65534, 65534)
+        try folder().store(memory(), of: "wg0")
+        let lock = try folder().lock("wg0")
+        for file in ["host", "host/wg0.json", "host/wg0.json.lock", "host/wg0.lock"] {
+            var status = stat()
+            #expect(
+                stat("\(path)/\(file)", &status) == 0 && status.st_uid == 65534 && status.st_gid == 65534, "\(file)")
+        }
+        _ = consume lock
+        #expect(geteuid() == 0 && access("/root", R_OK) == 0)
+
+        // A link that this user has made leads root nowhere that the user may not go.
+        let secret = "\(temporary.path)/roots"
+        mkdir(secret, 0o755)
+        rename("\(path)/host", "\(path)/away")
+        symlink(secret, "\(path)/host")
+        #expect(throws: DataplaneError.self) { try folder().store(memory(port: 2), of: "wg0") }
+        #expect(contents(of: "\(secret)/wg0.json").isEmpty)
+    }
+
     @Test func thisNamespaceHasAName() {
         let name = NetworkNamespace.currentName()
         #expect(name == "host" || name.hasPrefix("netns-"))
