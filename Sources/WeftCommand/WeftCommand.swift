@@ -12,7 +12,7 @@ package struct WeftCommand: ParsableCommand {
         subcommands: [
             CheckCommand.self, ShowCommand.self, PlanCommand.self, ApplyCommand.self, DownCommand.self,
             ConfirmCommand.self, RevertCommand.self, TrialCommand.self, StatusCommand.self, EventsCommand.self,
-            DoctorCommand.self, KeyCommand.self, AgentCommand.self,
+            DoctorCommand.self, KeyCommand.self, AgentCommand.self, DeviceCommand.self,
         ])
 
     package init() {}

@@ -142,7 +142,7 @@ func spawnProgram(
 }
 
 /// Lends an array of C strings that ends with a null pointer.
-private func withCStrings<Result>(
+func withCStrings<Result>(
     _ texts: [String], _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
     let pointers = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: texts.count + 1)

@@ -15,6 +15,8 @@ package struct UserspaceControl: WireGuardControl {
     let secrets: () throws(DataplaneError) -> SecretArena
     /// How long the device may keep still.
     let patience: Duration
+    /// Who may be the device's user, besides root and ours.
+    let user: uid_t?
     /// The name of the program behind the interface.
     let programName: () -> String?
     // Made at the first use, and kept: locking memory has its price.
@@ -26,11 +28,13 @@ package struct UserspaceControl: WireGuardControl {
     /// - Parameters:
     ///   - sockets: the paths at which the device can listen, tried in order.
     ///   - secrets: where operations' tags are looked up; none are needed for reading.
+    ///   - user: who may be the device's user, besides root and ours.
     ///   - programName: found out from /proc where it is nil.
     package init(
         interface: String, sockets: [String], secrets: @escaping () throws(DataplaneError) -> SecretArena = noSecrets,
-        patience: Duration = .seconds(20), programName: (() -> String?)? = nil
+        patience: Duration = .seconds(20), trusting user: UInt32? = nil, programName: (() -> String?)? = nil
     ) {
+        self.user = user
         self.programName = programName ?? { MarkedProcesses().holder(of: interface)?.name }
         self.interface = interface
         self.sockets = sockets
@@ -66,7 +70,7 @@ package struct UserspaceControl: WireGuardControl {
 
     private func connect() throws(UserspaceRequestError) -> UserspaceSocket {
         do throws(UserspaceSocketError) {
-            return try UserspaceSocket.connect(to: sockets, patience: patience)
+            return try UserspaceSocket.connect(to: sockets, patience: patience, trusting: user)
         } catch {
             throw .socket(error)
         }

@@ -13,6 +13,7 @@ package struct UserspacePrograms: UserspaceDevices {
     private let environment: [String: String]
     private let runFolders: [String]
     private let tun: String
+    private let service: String
     private let patience: Duration
     private let processes = MarkedProcesses()
     private let memo = Memo()
@@ -26,23 +27,29 @@ package struct UserspacePrograms: UserspaceDevices {
     ///   - secrets: where operations' tags are looked up.
     ///   - environment: PATH and WG_QUICK_USERSPACE_IMPLEMENTATION are read from it.
     ///   - runFolders: where programs put their sockets.
+    ///   - service: the socket of the service that starts programs in units of their own. Where nobody listens there, or only
+    ///     for another network namespace, they are started as children of this process.
     ///   - patience: how long a program may take to start, to answer and to end.
     package init(
         _ state: StateFolder, secrets: @escaping () throws(DataplaneError) -> SecretArena = noSecrets,
         environment: [String: String],
-        runFolders: [String] = ["/run/wireguard", "/var/run/wireguard"], tun: String = "/dev/net/tun",
-        patience: Duration = .seconds(20)
+        runFolders: [String] = ["/run/wireguard", "/var/run/wireguard"], tun: String = Self.tun,
+        service: String = DeviceService.defaultPath, patience: Duration = .seconds(20)
     ) {
         self.state = state
         self.secrets = secrets
         self.environment = environment
         self.runFolders = runFolders
         self.tun = tun
+        self.service = service
         self.patience = patience
     }
 
     package func control(interface: String) -> any WireGuardControl {
-        UserspaceControl(interface: interface, sockets: sockets(interface), secrets: secrets, patience: patience)
+        // An agent that runs as a user of its own has its devices do so too. It knows their keys anyhow.
+        UserspaceControl(
+            interface: interface, sockets: sockets(interface), secrets: secrets, patience: patience,
+            trusting: state.owner)
     }
 
     package func isOurs(interface: String) -> Bool {
@@ -59,17 +66,23 @@ package struct UserspacePrograms: UserspaceDevices {
 
     /// The program that would be started, with all that it needs there.
     package func implementation() throws(DataplaneError) -> String {
-        try chooseProgram("look for a program in the kernel's place")
+        try Self.chooseProgram(environment, "look for a program in the kernel's place", tun: tun)
     }
 
-    private func chooseProgram(_ operation: String) throws(DataplaneError) -> String {
-        try requireTun(operation)
-        return try findImplementation(operation)
+    package static let tun = "/dev/net/tun"
+
+    static func chooseProgram(
+        _ environment: [String: String], _ operation: String, tun: String = Self.tun
+    ) throws(DataplaneError) -> String {
+        try requireTun(tun, operation)
+        return try findImplementation(environment, operation)
     }
 
     package mutating func start(interface: String) throws(DataplaneError) {
         let operation = "start a program for \(interface)"
-        let program = try chooseProgram(operation)
+        let service = DeviceService(path: service)
+        // What is missing is said before anything is written down.
+        if service == nil { _ = try Self.chooseProgram(environment, operation, tun: tun) }
         if let token = try state.programToken(of: interface), !processes.find(token).isEmpty {
             // An earlier run was ended between starting it and going on.
             try waitForAnswer(interface, token, of: nil, operation)
@@ -79,7 +92,12 @@ package struct UserspacePrograms: UserspaceDevices {
         let token = Self.randomToken()
         try state.store(programToken: token, of: interface)
         do throws(DataplaneError) {
-            try run(program, interface, token, operation)
+            if try service?.start(interface, token, operation) ?? false {
+                try waitForAnswer(interface, token, of: nil, isPromised: true, operation)
+            } else {
+                let program = try Self.chooseProgram(environment, operation, tun: tun)
+                try run(program, interface, token, operation)
+            }
         } catch {
             // Nothing is left behind, whatever the program did before it failed.
             if processes.end(token, patience: .seconds(2)) {
@@ -114,17 +132,10 @@ package struct UserspacePrograms: UserspaceDevices {
     private func run(
         _ program: String, _ interface: String, _ token: String, _ operation: String
     ) throws(DataplaneError) {
-        var variables = [MarkedProcesses.variable: token]
-        variables["PATH"] = environment["PATH"]
-        // Old versions of wireguard-go refuse to run on Linux without it.
-        variables["WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD"] = "1"
-        // boringtun otherwise looks for the user who logged in, and a service has none.
-        variables["WG_SUDO"] = "1"
-        // Its log is otherwise a file in /tmp.
-        variables["WG_LOG_FILE"] = "/dev/null"
         let started: StartedProgram
         do throws(Errno) {
-            started = try StartedProgram.start(program, [interface], environment: variables)
+            started = try StartedProgram.start(
+                program, [interface], environment: Self.variables(token: token, path: environment["PATH"]))
         } catch {
             throw DataplaneError(
                 .noWireGuard, "\(program) cannot be started: \(error)", errno: error.rawValue, operation: operation)
@@ -132,13 +143,37 @@ package struct UserspacePrograms: UserspaceDevices {
         try waitForAnswer(interface, token, of: started, operation)
     }
 
+    /// What a program finds in its environment.
+    static func variables(token: String, path: String?) -> [String: String] {
+        var variables = [MarkedProcesses.variable: token]
+        variables["PATH"] = path
+        // Old versions of wireguard-go refuse to run on Linux without it.
+        variables["WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD"] = "1"
+        // boringtun otherwise looks for the user who logged in, and a service has none.
+        variables["WG_SUDO"] = "1"
+        // Its log is otherwise a file in /tmp.
+        variables["WG_LOG_FILE"] = "/dev/null"
+        return variables
+    }
+
+    /// How long the service's process may take to become the program that it has promised.
+    private static let change = Duration.seconds(5)
+
     /// Waits until the interface is there and its socket answers.
+    ///
+    /// - Parameters:
+    ///   - started: the program that was started here; nil where that was done by an earlier run, or by the service.
+    ///   - isPromised: the service has.
     private func waitForAnswer(
-        _ interface: String, _ token: String, of started: StartedProgram?, _ operation: String
+        _ interface: String, _ token: String, of started: StartedProgram?, isPromised: Bool = false,
+        _ operation: String
     ) throws(DataplaneError) {
-        let deadline = ContinuousClock.now + patience
+        let begin = ContinuousClock.now
+        let deadline = begin + patience
         var launcherHasEnded = false
-        var control = UserspaceControl(interface: interface, sockets: sockets(interface), patience: .seconds(2))
+        var wasSeen = false
+        var control = UserspaceControl(
+            interface: interface, sockets: sockets(interface), patience: .seconds(2), trusting: state.owner)
         while ContinuousClock.now < deadline {
             if !launcherHasEnded, let status = started?.exitStatus() {
                 if status != 0 { throw startFailure(started?.lastLine() ?? "", status, interface, operation) }
@@ -150,7 +185,14 @@ package struct UserspacePrograms: UserspaceDevices {
                     if !launcherHasEnded { started?.reapSoon() }
                     return
                 }
-                if marked.isEmpty { throw obstruction(interface, operation) }
+                if marked.isEmpty, !isPromised { throw obstruction(interface, operation) }
+            } else if isPromised {
+                let isThere = !processes.find(token).isEmpty
+                wasSeen = wasSeen || isThere
+                if !isThere, wasSeen || .now - begin > Self.change {
+                    throw DataplaneError(
+                        .other, "its program has ended: journalctl -u 'weft-device@*' says why", operation: operation)
+                }
             } else if launcherHasEnded, processes.find(token).isEmpty {
                 throw startFailure(started?.lastLine() ?? "", 0, interface, operation)
             }
@@ -172,7 +214,7 @@ package struct UserspacePrograms: UserspaceDevices {
             operation: operation)
     }
 
-    private func requireTun(_ operation: String) throws(DataplaneError) {
+    private static func requireTun(_ tun: String, _ operation: String) throws(DataplaneError) {
         do throws(Errno) {
             _ = try FileDescriptor.open(tun, O_RDWR)
         } catch {
@@ -181,7 +223,8 @@ package struct UserspacePrograms: UserspaceDevices {
                 case ENOENT, ENODEV, ENXIO:
                     "load the kernel module `tun` (modprobe tun), or give this container the device "
                         + "(docker run --device /dev/net/tun)"
-                case EACCES, EPERM: "run this as root, and let this container use the device"
+                case EACCES, EPERM:
+                    "run this as root, or let all open it (chmod 666, as udev does), and this container use the device"
                 default: "see what is wrong with it"
                 }
             throw DataplaneError(
@@ -191,7 +234,9 @@ package struct UserspacePrograms: UserspaceDevices {
         }
     }
 
-    private func findImplementation(_ operation: String) throws(DataplaneError) -> String {
+    private static func findImplementation(
+        _ environment: [String: String], _ operation: String
+    ) throws(DataplaneError) -> String {
         let path = environment["PATH"]
         if let named = environment["WG_QUICK_USERSPACE_IMPLEMENTATION"], !named.isEmpty {
             if let found = findProgram(named, path: path) { return found }

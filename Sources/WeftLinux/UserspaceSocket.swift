@@ -30,19 +30,25 @@ struct UserspaceSocket: ~Copyable {
     }
 
     /// Connects to the first of these paths at which anybody listens.
-    static func connect(to paths: [String], patience: Duration) throws(UserspaceSocketError) -> UserspaceSocket {
+    ///
+    /// - Parameter user: who may listen there besides root and us.
+    static func connect(
+        to paths: [String], patience: Duration, trusting user: uid_t? = nil
+    ) throws(UserspaceSocketError) -> UserspaceSocket {
         for path in paths.dropLast() {
             do throws(UserspaceSocketError) {
-                return try connect(to: path, patience: patience)
+                return try connect(to: path, patience: patience, trusting: user)
             } catch {
                 if error != .nobody { throw error }
             }
         }
         guard let last = paths.last else { throw .nobody }
-        return try connect(to: last, patience: patience)
+        return try connect(to: last, patience: patience, trusting: user)
     }
 
-    private static func connect(to path: String, patience: Duration) throws(UserspaceSocketError) -> UserspaceSocket {
+    private static func connect(
+        to path: String, patience: Duration, trusting user: uid_t?
+    ) throws(UserspaceSocketError) -> UserspaceSocket {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         let bytes = Array(path.utf8)
@@ -70,19 +76,19 @@ struct UserspaceSocket: ~Copyable {
             default: throw .system(Errno(errno))
             }
         }
-        try connection.checkOwner()
+        try connection.checkOwner(trusting: user)
         return connection
     }
 
-    /// Only root and we may listen where keys are sent to.
-    private func checkOwner() throws(UserspaceSocketError) {
+    /// Only root, we and whom we trust may listen where keys are sent to.
+    private func checkOwner(trusting user: uid_t?) throws(UserspaceSocketError) {
         // struct ucred, which glibc hides from Swift: process, user, group; see unix(7).
         var credentials: (process: pid_t, user: uid_t, group: gid_t) = (0, 0, 0)
         var size = socklen_t(MemoryLayout.size(ofValue: credentials))
         guard unsafe getsockopt(descriptor.rawValue, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 else {
             throw .system(Errno(errno))
         }
-        guard credentials.user == 0 || credentials.user == geteuid() else { throw .foreignUser(credentials.user) }
+        guard [0, geteuid(), user].contains(credentials.user) else { throw .foreignUser(credentials.user) }
     }
 
     /// Sends all bytes of the buffer, and zeroes it.
