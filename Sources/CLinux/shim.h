@@ -42,12 +42,21 @@ struct in6_addr { __be32 address[4]; };
 #undef _LINUX_IN_H
 #undef _LINUX_IN6_H
 
-// Glibc has a structure of this name, an older and shorter one: the kernel's gets another.
+// Glibc has structures of these names, older and shorter ones, and a compiler that sees both is at odds with itself: the
+// kernel's get others.
 #define tcp_info weft_tcp_info
 #define tcphdr weft_tcphdr
+#define tcp_md5sig weft_tcp_md5sig
+#define tcp_repair_opt weft_tcp_repair_opt
+#define tcp_repair_window weft_tcp_repair_window
+#define tcp_zerocopy_receive weft_tcp_zerocopy_receive
 #include <linux/tcp.h>
 #undef tcp_info
 #undef tcphdr
+#undef tcp_md5sig
+#undef tcp_repair_opt
+#undef tcp_repair_window
+#undef tcp_zerocopy_receive
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
