@@ -11,31 +11,53 @@ struct HandshakeWatch {
         var isUp: Bool
     }
 
-    private var up: Set<PublicKey> = []
+    private struct Entry {
+        var key: PublicKey
+        var isUp = false
+        /// Its last handshake is older than 135 s, or it never had one.
+        var isSilent = true
+    }
+
+    /// In the order in which they were told: the kernel's is the same each time, and then no key is hashed.
+    private var entries: [Entry] = []
     private var isFirst = true
+
     /// Peers whose last handshake is older than 135 s, or that never had one.
-    private(set) var silent: Set<PublicKey> = []
+    var silent: Set<PublicKey> { Set(entries.lazy.filter(\.isSilent).map(\.key)) }
 
     /// What has changed since the last look; the first one only looks.
     mutating func changes(in observation: Observation) -> [Change] {
         var changes: [Change] = []
-        var (now, quiet): (Set<PublicKey>, Set<PublicKey>) = ([], [])
-        for (index, peer) in observation.state.peers.enumerated() where index < observation.statistics.count {
-            let age = observation.statistics[index].lastHandshake.map { max(0, observation.time.seconds(since: $0)) }
-            let state = PeerState(handshakeAge: age)
-            let wasUp = up.contains(peer.publicKey)
-            if state != .up { quiet.insert(peer.publicKey) }
+        var now: [Entry] = []
+        // Spans lend elements where arrays copy them, and a copy of a peer counts references.
+        let peers = observation.state.peers.span
+        let count = min(peers.count, observation.statistics.count)
+        now.reserveCapacity(count)
+        var up: Set<PublicKey>?
+        for index in 0..<count {
+            var entry = Entry(key: peers[index].publicKey)
+            let wasUp: Bool
+            if index < entries.count, entries[index].key == entry.key {
+                wasUp = entries[index].isUp
+            } else {
+                if up == nil { up = Set(entries.lazy.filter(\.isUp).map(\.key)) }
+                wasUp = up?.contains(entry.key) ?? false
+            }
+            let handshake = observation.statistics[index].lastHandshake
+            let state = PeerState(handshakeAge: handshake.map { max(0, observation.time.seconds(since: $0)) })
+            entry.isSilent = state != .up
             switch state {
             case .up:
-                if !wasUp { changes.append(Change(key: peer.publicKey, isUp: true)) }
-                now.insert(peer.publicKey)
+                if !wasUp { changes.append(Change(key: entry.key, isUp: true)) }
+                entry.isUp = true
             // Up to now it was up, and it may be renewed yet.
-            case .stale: if wasUp { now.insert(peer.publicKey) }
-            case .down, .never: if wasUp { changes.append(Change(key: peer.publicKey, isUp: false)) }
+            case .stale: entry.isUp = wasUp
+            case .down, .never: if wasUp { changes.append(Change(key: entry.key, isUp: false)) }
             }
+            now.append(entry)
         }
         // A peer that was removed is no peer that went down.
-        (up, silent) = (now, quiet)
+        entries = now
         defer { isFirst = false }
         return isFirst ? [] : changes
     }

@@ -32,6 +32,8 @@ final class AgentHost: MeshHost {
     /// Where the topology is fetched from.
     var gitRemotes: [SocketAddress] = []
     private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
+    /// What was read last without an error, and when: the folder is looked at every minute.
+    private var last: (revision: Revision<LoadedTopology>, time: UnixTime)?
 
     init(path: String, options: HostOptions, socket: String, calendar: ClockFloor? = nil) throws {
         self.path = path
@@ -74,10 +76,19 @@ final class AgentHost: MeshHost {
         if let candidate = given?.candidate {
             return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
         }
-        let (topology, files, diagnostics) = LoadedTopology.read(path, at: machine.calendar.now())
+        let (files, problems) = TopologyFolder(path).read()
+        if !problems.isEmpty { return .broken(Self.problem(problems, files, of: path)) }
+        let id = files.revision(below: path)
+        let now = machine.calendar.now()
+        if let last, last.revision.id == id, last.revision.source.topology.isSame(at: last.time, and: now) {
+            return .good(last.revision)
+        }
+        let (topology, diagnostics) = TopologyReader.read(files, at: now)
         guard let topology else { return .broken(Self.problem(diagnostics, files, of: path)) }
         let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
-        return .good(Revision(id: files.revision(below: path), origin: .folder, source: loaded))
+        let revision = Revision(id: id, origin: .folder, source: loaded)
+        last = (revision, now)
+        return .good(revision)
     }
 
     func kept() -> Revision<LoadedTopology>? {
@@ -219,4 +230,11 @@ final class AgentHost: MeshHost {
     }
 
     func phrase(_ operation: Operation) -> String { operation.phrase(labels) }
+}
+
+extension Topology {
+    /// Whether no node comes or goes between two points in time: the same bytes mean the same then.
+    fileprivate func isSame(at first: UnixTime, and second: UnixTime) -> Bool {
+        nodes.allSatisfy { $0.isActive(at: first) == $0.isActive(at: second) }
+    }
 }

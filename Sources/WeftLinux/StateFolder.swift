@@ -37,6 +37,8 @@ package final class StateFolder {
     let bootID: String
     /// What was found that could not be used.
     package private(set) var problems: [StateProblem] = []
+    /// What short records said last, by file: each pass reads them, and the same bytes say the same.
+    private var said: [String: (bytes: [UInt8], record: any StateRecord)] = [:]
 
     /// - Parameters:
     ///   - namespace: see `NetworkNamespace.currentName()`.
@@ -71,9 +73,8 @@ package final class StateFolder {
 
     /// The mark of the user-space program that was started for an interface since this boot, or was about to be.
     package func programToken(of interface: String) throws(DataplaneError) -> String? {
-        guard let program = try read(InterfaceRecord.self, file(interface)).program, program.bootID == bootID else {
-            return nil
-        }
+        guard let program = try readAgain(InterfaceHeading.self, file(interface)).program, program.bootID == bootID
+        else { return nil }
         return program.token
     }
 
@@ -87,8 +88,9 @@ package final class StateFolder {
 
     /// Whom the name servers of an interface were told to since this boot, or were about to be, and under which name.
     func resolver(of interface: String) throws(DataplaneError) -> (kind: ResolverKind, name: String)? {
-        guard let record = try current(read(InterfaceRecord.self, file(interface))).resolver,
-            let kind = ResolverKind(rawValue: record.kind)
+        let heading = try readAgain(InterfaceHeading.self, file(interface))
+        guard namespace == "host" || heading.bootID == bootID, let record = heading.resolver,
+            record.bootID == bootID, let kind = ResolverKind(rawValue: record.kind)
         else { return nil }
         return (kind, record.name)
     }
@@ -153,16 +155,40 @@ package final class StateFolder {
 extension StateFolder {
     private static let sizeLimit = 64 << 20
 
+    /// Reads a short record that is asked for in each pass: JSON is read only where the file has changed.
+    func readAgain<Record: StateRecord>(_ type: Record.Type, _ path: String) throws(DataplaneError) -> Record {
+        let bytes = try record(path)
+        if let bytes, let said = said[path], isSame(said.bytes, bytes), let record = said.record as? Record {
+            return record
+        }
+        let record = decode(type, bytes, path)
+        said[path] = bytes.map { ($0, record) }
+        return record
+    }
+
     func read<Record: StateRecord>(_ type: Record.Type, _ path: String) throws(DataplaneError) -> Record {
-        let bytes: [UInt8]?
+        decode(type, try record(path), path)
+    }
+
+    /// Compares at the speed of memory, which `==` does not.
+    private func isSame(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+        if left.count != right.count || left.isEmpty { return left.count == right.count }
+        return unsafe memcmp(left, right, left.count) == 0
+    }
+
+    /// The bytes of a record; nil where there is none.
+    private func record(_ path: String) throws(DataplaneError) -> [UInt8]? {
         do throws(DataplaneError) {
-            bytes = try self.bytes(of: path, limit: Self.sizeLimit)
+            return try bytes(of: path, limit: Self.sizeLimit)
         } catch {
             // Somebody has put a folder there, or something without end.
             guard error.errno == EISDIR || error.errno == EFBIG else { throw error }
             note(StateProblem(path: path, message: "it is no record (\(Errno(error.errno))); it is not used"))
-            return .empty
+            return nil
         }
+    }
+
+    private func decode<Record: StateRecord>(_ type: Record.Type, _ bytes: [UInt8]?, _ path: String) -> Record {
         guard let bytes else { return .empty }
         do throws(StateRecordError) {
             return try Record(json: bytes)

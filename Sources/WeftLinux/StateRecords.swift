@@ -43,6 +43,17 @@ struct InterfaceRecord: StateRecord {
     var topology: String?
 }
 
+/// Of what is remembered of one interface, what each pass asks: all but the endpoints, which are long.
+struct InterfaceHeading: StateRecord {
+    static let currentVersion = InterfaceRecord.currentVersion
+    static var empty: Self { Self() }
+
+    var version = Self.currentVersion
+    var bootID = ""
+    var program: InterfaceRecord.Program?
+    var resolver: InterfaceRecord.Resolver?
+}
+
 /// What is remembered of sysctls, for all interfaces of one network namespace.
 struct SysctlRecord: StateRecord {
     static let currentVersion = 1

@@ -14,7 +14,7 @@ package struct StateSysctls: SysctlLedger {
     }
 
     package func memory() throws(DataplaneError) -> SysctlMemory {
-        try current(folder.read(SysctlRecord.self, file)).memory
+        try current(folder.readAgain(SysctlRecord.self, file)).memory
     }
 
     package mutating func record(

@@ -23,26 +23,46 @@ package struct CollectionDiff<Object: ConfiguredObject>: Sendable {
 
     /// Compares two collections in which no key stands twice. Both are walked in step for as long as their keys agree,
     /// which after a clean apply is to the end: the kernel lists what it was given in the order in which it was given,
-    /// and routes by prefix. Only what is left then is looked up by key.
+    /// and routes by prefix. Where they do not, one side is taken to have one object more, which is put aside, and the two
+    /// are in step again. Only what was put aside is looked up by key.
     @inlinable
     package init(desired: [Object], live: [Object]) {
         // Spans lend elements where arrays copy them, and a copy of a peer counts references.
         let desired = desired.span
         let live = live.span
-        let shorter = min(desired.count, live.count)
-        var place = 0
-        while place < shorter, desired[place].key == live[place].key {
-            if !Object.isSatisfied(desired, at: place, by: live, at: place) {
-                changed.append(Change(live: live[place], desired: desired[place]))
+        var (wanted, found) = (0, 0)
+        var (wantedAside, foundAside): ([Int], [Int]) = ([], [])
+        var isInStep = true
+        while wanted < desired.count, found < live.count {
+            if desired[wanted].key == live[found].key {
+                if !Object.isSatisfied(desired, at: wanted, by: live, at: found) {
+                    changed.append(Change(live: live[found], desired: desired[wanted]))
+                }
+                wanted += 1
+                found += 1
+                continue
             }
-            place += 1
+            if isInStep { (isInStep, inStep) = (false, wanted) }
+            let isOneMoreLive = found + 1 < live.count && desired[wanted].key == live[found + 1].key
+            let isOneMoreWanted =
+                !isOneMoreLive && wanted + 1 < desired.count && desired[wanted + 1].key == live[found].key
+            if !isOneMoreWanted {
+                foundAside.append(found)
+                found += 1
+            }
+            if !isOneMoreLive {
+                wantedAside.append(wanted)
+                wanted += 1
+            }
         }
-        inStep = place
-        if place == desired.count, place == live.count { return }
+        if isInStep { inStep = wanted }
+        wantedAside += wanted..<desired.count
+        foundAside += found..<live.count
+        if wantedAside.isEmpty, foundAside.isEmpty { return }
         var rest: [Object.Key: Int] = [:]
-        rest.reserveCapacity(live.count - place)
-        for index in place..<live.count { rest[live[index].key] = index }
-        for index in place..<desired.count {
+        rest.reserveCapacity(foundAside.count)
+        for index in foundAside { rest[live[index].key] = index }
+        for index in wantedAside {
             guard let found = rest.removeValue(forKey: desired[index].key) else {
                 added.append(desired[index])
                 continue

@@ -6,9 +6,22 @@ package import WeftPlan
 /// Leads one mesh on one host from what is there to what is wanted. Everything it knows it reads in the same pass.
 package struct Reconciler<Plane: Dataplane> {
     package var dataplane: Plane
+    /// What was wanted last, and what must be known of the host for it: worked out once, because that is long for a
+    /// thousand routes, and hangs on nothing else.
+    private var last: (state: HostState, flows: Set<DesiredState.Flow>, interests: Interests)?
 
     package init(_ dataplane: Plane) {
         self.dataplane = dataplane
+    }
+
+    private mutating func interests(in desired: DesiredState?) -> Interests {
+        guard let desired else { return Interests(nil) }
+        var interests: Interests?
+        if let last, last.flows == desired.flows, last.state == desired.state { interests = last.interests }
+        let found = interests ?? Interests(desired)
+        // Also where it was known: the same arrays need not be compared element by element the next time.
+        last = (desired.state, desired.flows, found)
+        return found
     }
 
     /// Reads the host and plans. Changes nothing.
@@ -17,7 +30,7 @@ package struct Reconciler<Plane: Dataplane> {
     package mutating func plan(
         _ mesh: MeshIdentity, desired: DesiredState?, memory: MeshMemory
     ) throws(DataplaneError) -> (plan: Plan, observation: Observation) {
-        let observation = try dataplane.observe(mesh, Interests(desired))
+        let observation = try dataplane.observe(mesh, interests(in: desired))
         var plan = Plan(mesh: mesh, desired: desired, observed: observation, memory: memory)
         // Routes of others are read only where a route of ours would have to stand beside them.
         let added = plan.operations.compactMap { planned -> Route.Key? in

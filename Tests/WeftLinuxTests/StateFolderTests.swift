@@ -100,6 +100,26 @@ import WeftPlan
         _ = consume lock
     }
 
+    /// An agent asks in each pass, and reads JSON only where the file is another one.
+    @Test func seesWhatAnotherRunHasWritten() throws {
+        let agent = folder()
+        #expect(try agent.programToken(of: "wg0") == nil)
+        try folder().store(programToken: "one", of: "wg0")
+        #expect(try agent.programToken(of: "wg0") == "one")
+        #expect(try agent.programToken(of: "wg0") == "one")
+        // Of the same length.
+        try folder().store(programToken: "two", of: "wg0")
+        #expect(try agent.programToken(of: "wg0") == "two")
+        try folder().store(try memory(), of: "wg0")
+        #expect(try agent.programToken(of: "wg0") == "two")
+        #expect(try agent.resolver(of: "wg0") == nil)
+        try folder().store(resolver: (.resolvconf, "tun.wg0"), of: "wg0")
+        #expect(try agent.resolver(of: "wg0")?.name == "tun.wg0")
+        try folder().forget("wg0")
+        #expect(try agent.programToken(of: "wg0") == nil)
+        #expect(agent.problems.isEmpty)
+    }
+
     @Test(arguments: ["fra.example.net:51820", "192.0.2.1:51820", "[2001:db8::1]:51820", "a b", "", " "])
     func textsOfEndpointsComeBackAsTheyWere(written: String) throws {
         let key = try #require(key)
