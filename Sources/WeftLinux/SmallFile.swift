@@ -41,7 +41,8 @@ enum SmallFile {
         defer { unsafe closedir(folder) }
         var result: [String] = []
         while let entry = unsafe readdir(folder) {
-            let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+            // Where it lies: a record is shorter than its type, and a copy would read past the folder's buffer.
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
                 unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             }
             if name != ".", name != ".." { result.append(name) }

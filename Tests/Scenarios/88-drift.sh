@@ -213,9 +213,15 @@ same "the table deleted: one operation" "firewall add" "$(weft fra plan --format
 converges fra
 is_whole "the table deleted"
 enter fra nft -s list table $table >"$(mesh_folder fra)/table"
-succeeds "the table written by nft itself" enter fra sh -c "nft delete table $table; nft -f '$(mesh_folder fra)/table'"
-converges fra
-is_whole "the table written by nft itself"
+by_nft="nft delete table $table; nft -f '$(mesh_folder fra)/table'"
+# Debian 12's nft cannot write on a kernel of 6.12 what it lists there: rules that look into a map of verdicts.
+if enter fra nft -c -f "$(mesh_folder fra)/table" 2>/dev/null; then
+    succeeds "the table written by nft itself" enter fra sh -c "$by_nft"
+    converges fra
+    is_whole "the table written by nft itself"
+else
+    skip "the table written by nft itself" "an nft that can write what it lists on Linux $(uname -r)"
+fi
 enter fra nft add table inet other
 enter fra nft add chain inet other forward '{ type filter hook forward priority 0; policy accept; }'
 unchanged fra "somebody's own table is nobody's business"
