@@ -130,6 +130,7 @@ struct Machine {
             didResolve: true)
         facts.interfaces = try features.interfaces()
         facts.families = try features.families()
+        facts.refusesIPv6Addresses = features.refusesIPv6Addresses(on: draft.interface)
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
         if !draft.state.rules.isEmpty { facts.otherTunnels = try features.otherTunnels(than: draft.interface) }

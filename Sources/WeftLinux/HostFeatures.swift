@@ -47,6 +47,13 @@ package struct HostFeatures {
         return families
     }
 
+    /// See `HostFacts.refusesIPv6Addresses`. An interface that is yet to be made takes over what holds for `default`.
+    package func refusesIPv6Addresses(on interface: String) -> Bool {
+        func value(_ name: String) -> String? { readKernelText("\(proc)/sys/net/ipv6/conf/\(name)/disable_ipv6") }
+        // A kernel without IPv6 has no such setting.
+        return (value(interface) ?? value("default") ?? "1") == "1"
+    }
+
     /// See `HostFacts.hasStrictReversePath`.
     package func hasStrictReversePath(on interface: String) -> Bool {
         func value(_ name: String) -> String? { readKernelText("\(proc)/sys/net/ipv4/conf/\(name)/rp_filter") }

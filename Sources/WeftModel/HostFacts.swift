@@ -20,6 +20,9 @@ package struct HostFacts: Sendable {
     package var interfaces: Set<String>? = nil
     /// Families in which the kernel takes routes and policy rules. Both where that was not looked up.
     package var families: Set<IPAddress.Family> = Set(IPAddress.Family.allCases)
+    /// Whether the mesh's interface takes no IPv6 addresses: the host's settings or its kernel's command line switch IPv6 off.
+    /// False where that was not looked up.
+    package var refusesIPv6Addresses = false
     /// Whether IPv4 packets that come in by the mesh's interface are dropped where the route back is not in the tables that
     /// their own lookup reads: `net.ipv4.conf.all.rp_filter` is not 2, and it, `default`'s or the interface's own, where
     /// that is there, is 1. Nil where it was not looked up.

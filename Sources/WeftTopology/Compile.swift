@@ -63,11 +63,12 @@ struct Compiler {
         let graph = MeshGraph(topology, at: time)
         let hops = graph.firstHops(from: index)
         let written = Set(node.addresses.map { $0.value.family })
-        let found = facts.linkMTU.map { written.contains(.v6) ? max($0, 1280) : $0 }
+        let found = facts.linkMTU.map { written.contains(.v6) && !facts.refusesIPv6Addresses ? max($0, 1280) : $0 }
         let mtu = node.mtu ?? found ?? Self.defaultMTU
         let relays = graph.isActive[index] && graph.relays(index, hops: hops)
         var forwarded = Set(node.allowedIPs.map { $0.value.family })
         if relays || node.isExit { forwarded.formUnion(written) }
+        forwarded.formIntersection(facts.families)
 
         self.topology = topology
         self.index = index
@@ -79,7 +80,7 @@ struct Compiler {
         self.mtu = mtu
         self.relays = relays
         self.forwarded = forwarded
-        families = node.families(mtu: mtu)
+        families = node.families(mtu: mtu).subtracting(facts.refusesIPv6Addresses ? [.v6] : [])
         tunnel = FullTunnel(of: index, in: topology, graph, families: families, identity)
     }
 
@@ -141,7 +142,7 @@ struct Compiler {
                     interface: interface, servers: dns.servers.map(\.value), domains: dns.domains.map(\.value))
             })
         desired.counterNames = counterNames
-        leaveOutWhatTheMTUForbids(&desired.state)
+        leaveOutWhatTheInterfaceRefuses(&desired.state)
         desired.flows = [.deliver]
         if let listenPort { desired.flows.insert(.listen(port: listenPort)) }
         if relays { desired.flows.insert(.relay) }
@@ -166,12 +167,27 @@ struct Compiler {
         ]
     }
 
-    /// Under 1280 bytes Linux takes IPv6 off a link and refuses it from then on: a state that wants it there would never be
-    /// reached. What refuses packets to absent nodes stays, because nothing else keeps them off the default route.
-    private func leaveOutWhatTheMTUForbids(_ state: inout HostState) {
-        guard mtu < 1280 else { return }
+    /// Under 1280 bytes Linux takes IPv6 off a link and refuses it from then on, and a host can have switched it off: a state
+    /// that wants it there would never be reached. What refuses packets to absent nodes stays, because nothing else keeps
+    /// them off the default route.
+    private mutating func leaveOutWhatTheInterfaceRefuses(_ state: inout HostState) {
+        guard node.addresses.contains(where: { $0.value.family == .v6 }), !families.contains(.v6) else { return }
         state.addresses.removeAll { $0.address.family == .v6 }
-        state.routes.removeAll { $0.prefix.family == .v6 && $0.target == .interface }
+        let takesRoutes = facts.families.contains(.v6)
+        state.routes.removeAll { $0.prefix.family == .v6 && ($0.target == .interface || !takesRoutes) }
+        guard facts.refusesIPv6Addresses else { return }
+        diagnostics.append(
+            Diagnostic(
+                "host.no-ipv6", .warning,
+                "IPv6 is switched off on this host: \(node.name) does without its IPv6 addresses and routes",
+                at: node.place,
+                notes: [
+                    Diagnostic.Note(
+                        takesRoutes
+                            ? "`sysctl net.ipv6.conf.default.disable_ipv6=0` (and that of \(interface), where it is there) lets "
+                                + "it have them; or give the node IPv4 addresses only"
+                            : "the kernel was started without IPv6; or give the node IPv4 addresses only")
+                ]))
     }
 }
 

@@ -202,4 +202,20 @@ enter gate nft insert rule inet somebody input udp dport 51820 accept
 enter gate nft insert rule inet somebody input iifname wg0 accept
 same "with the remedies, nothing is said" "0" "$(weft gate plan --format json | jq '.hindrances | length')"
 eventually 10 "and all comes through" enter laptop ping -c 1 -W 1 203.0.113.1
+
+# ---------------------------------------------------------------------------------------------------- IPv6 switched off
+
+# As many hosts have it; in a mesh of both families, with a full tunnel and a kill switch.
+topology_node laptop 10.80.0.2 fd80::2 -- "useExit: gate" "killSwitch: true"
+for when in "under a mesh that is up" "before it comes"; do
+    enter laptop sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+    contains "IPv6 switched off $when: it is said" "IPv6 is switched off on this host" "$(weft laptop plan 2>&1)"
+    converges laptop
+    same "it does without" "" "$(enter laptop ip -6 address show dev wg0)"
+    eventually 10 "the rest comes through" enter laptop ping -c 1 -W 1 203.0.113.1
+    succeeds "down" weft laptop down
+done
+enter laptop sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
+converges laptop
+contains "switched on again, it is there" fd80::2 "$(enter laptop ip -6 address show dev wg0)"
 done_testing

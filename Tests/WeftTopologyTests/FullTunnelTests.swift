@@ -95,6 +95,28 @@ import WeftTestSupport
         #expect(state.routes.filter { $0.table == numbers.table }.count == 1)
     }
 
+    /// A host whose settings switch IPv6 off refuses addresses, and routes by the interface, but not those that lead nowhere.
+    @Test func aHostThatSwitchesIPv6OffDoesWithoutIt() throws {
+        let both = ("10.80.0.1, \"fd80::1\"", "10.80.1.7, \"fd80::7\"")
+        let mesh = try topology(
+            client: "useExit: fra", ranges: "10.80.0.0/16, \"fd80::/48\"", addresses: both)
+        var facts = HostFacts()
+        facts.refusesIPv6Addresses = true
+        let settings = try mesh.compilation(of: "ana", facts)
+        #expect(settings.diagnostics.map(\.id) == ["host.no-ipv6"] && settings.refusals.isEmpty)
+        var state = settings.desired.state
+        #expect(state.addresses.map(\.address.family) == [.v4])
+        #expect(state.routes.allSatisfy { $0.prefix.family == .v4 || $0.target == .unreachable })
+        #expect(state.routes.filter { $0.table == numbers.table }.map(\.target) == [.interface, .unreachable])
+        #expect(state.rules.count == 4)
+        #expect(state.peers.first?.allowedIPs.contains(try prefix("::/0")) == false)
+        facts.families = [.v4]
+        state = try mesh.compilation(of: "ana", facts).desired.state
+        #expect(state.routes.allSatisfy { $0.prefix.family == .v4 } && state.rules.count == 2)
+        // Whoever has no IPv6 in the mesh is told nothing.
+        #expect(try topology(client: "useExit: fra").compilation(of: "ana", facts).diagnostics.isEmpty)
+    }
+
     @Test(arguments: ["disabled: true", "expires: 2020-01-01T00:00:00Z"])
     func anAbsentExitLeavesNoWayOut(why: String) throws {
         let mesh = try topology(
