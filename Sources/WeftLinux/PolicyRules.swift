@@ -21,7 +21,9 @@ struct PolicyRules {
         let (ours, others) = try sorted()
         var foreign: [ForeignObject] = []
         for other in others {
-            if let object = obstacle(other) ?? round(other) { foreign.append(object) }
+            var object = obstacle(other) ?? round(other)
+            if object == nil { object = try bypass(other) }
+            if let object { foreign.append(object) }
         }
         // In the order of a desired state: that of a dump is by priority, and the families apart.
         return (ours.map(\.rule).sorted { $0.key < $1.key }, foreign)
@@ -135,6 +137,36 @@ struct PolicyRules {
             kind: "rule", description: other.description, relation: .hinders,
             remedy: "Each of the two tunnels takes the other's packets, and none gets out. Tunnels whose marks begin "
                 + "with 0x77 leave each other alone: \(remedies.joined(separator: ", and ")).")
+    }
+
+    /// A rule of others that stands before the tunnel's and leads all packets to a default route of its own: nothing that
+    /// is meant for the exit gets there.
+    private func bypass(_ other: LiveRule) throws(DataplaneError) -> ForeignObject? {
+        guard tunnel != nil, other.proto != MeshIdentity.protocolNumber, other.priority < numbers.priority,
+            other.isLookup, other.table != Route.mainTable, other.table != UInt32(RT_TABLE_LOCAL.rawValue),
+            other.mask == 0, other.selectors.isEmpty, !other.isInverted, other.suppressedLength == nil,
+            try leadsAnywhere(other.family, other.table)
+        else { return nil }
+        return ForeignObject(
+            kind: "rule", description: other.description, relation: .hinders,
+            remedy: "It stands before this mesh's rules, and its table has a default route: what is meant for the exit "
+                + "goes out there. Give it a priority after \(numbers.priority + 1), or make it for the packets "
+                + "that it is meant for (`from`, `fwmark`).")
+    }
+
+    /// Whether a table has a default route, or halves of one.
+    private func leadsAnywhere(_ family: IPAddress.Family, _ table: UInt32) throws(DataplaneError) -> Bool {
+        var reading = RouteReading(interface: 0, unreachableMetric: 0, keeps: .all)
+        do throws(NetlinkError) {
+            try channel.dump(UInt16(RTM_GETROUTE), into: &reading) {
+                $0.putRouteHeader(family: family.number, table: table)
+            }
+        } catch {
+            // A table without routes does not exist.
+            if case .refused(let errno, _) = error, errno.rawValue == ENOENT { return false }
+            throw DataplaneError(error, Request(.readRoutes, "read routes"))
+        }
+        return reading.others.contains { $0.type == UInt8(RTN_UNICAST) && $0.route.prefix.length <= 1 }
     }
 
     // MARK: Changing

@@ -203,6 +203,21 @@ enter gate nft insert rule inet somebody input iifname wg0 accept
 same "with the remedies, nothing is said" "0" "$(weft gate plan --format json | jq '.hindrances | length')"
 eventually 10 "and all comes through" enter laptop ping -c 1 -W 1 203.0.113.1
 
+# -------------------------------------------------------------------------------------------- others' rules before ours
+
+# As on a host with two ways into the world.
+enter laptop ip rule add priority 600 lookup 100
+named() { weft laptop plan --format json | jq -r '.hindrances[].description'; }
+lacks "a rule whose table leads nowhere is not named" "600:" "$(named)"
+enter laptop ip route add default dev eth0 table 100
+contains "one that takes all packets past the tunnel is" "600: from all lookup 100" "$(named)"
+contains "with what to do" "stands before this mesh's rules" "$(weft laptop plan)"
+contains "by doctor too" "600: from all lookup 100" "$(weft laptop doctor)"
+enter laptop ip rule del priority 600
+enter laptop ip rule add priority 30000 lookup 100
+lacks "one that comes after is not" "30000:" "$(named)"
+enter laptop ip rule del priority 30000
+
 # ---------------------------------------------------------------------------------------------------- IPv6 switched off
 
 # As many hosts have it; in a mesh of both families, with a full tunnel and a kill switch.
