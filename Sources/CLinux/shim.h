@@ -3,6 +3,7 @@
 #ifndef WEFT_CLINUX_SHIM_H
 #define WEFT_CLINUX_SHIM_H
 
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/fsuid.h>

@@ -12,7 +12,8 @@ package struct DriftGuard: Sendable {
         var until: ContinuousClock.Instant
     }
 
-    private var records: [Operation: Record] = [:]
+    /// By the hash of the operation: thousands of operations are long, and two of one hash in 2⁶⁴ would only wait.
+    private var records: [Int: Record] = [:]
     /// When whole plans were let go, the last ones.
     private var recent: [ContinuousClock.Instant] = []
 
@@ -35,7 +36,7 @@ package struct DriftGuard: Sendable {
         }
         var shortest: Duration?
         for operation in operations {
-            guard let record = records[operation], record.until > now else {
+            guard let record = records[operation.hashValue], record.until > now else {
                 shortest = .zero
                 break
             }
@@ -56,12 +57,18 @@ package struct DriftGuard: Sendable {
         // Of a plan of thousands, some thousands may fight; what is forgotten is only done once more.
         guard records.count + operations.count <= 20_000 else { return }
         for operation in operations {
-            let old = records[operation].flatMap { now - $0.last < Self.memory ? $0 : nil }
+            let key = operation.hashValue
+            let old = records[key].flatMap { now - $0.last < Self.memory ? $0 : nil }
             let count = (old?.count ?? 0) + 1
             let steps = failures.contains(operation) ? count - 1 : count - Self.patience - 1
             let wait: Duration = steps < 0 ? .zero : min(Self.longest, .seconds(1) * (1 << min(steps, 6)))
-            records[operation] = Record(count: count, last: now, until: now + wait)
+            records[key] = Record(count: count, last: now, until: now + wait)
         }
+    }
+
+    /// Gives back the memory of what was done long ago.
+    package mutating func forgetOld(at now: ContinuousClock.Instant) {
+        if let last = recent.last, now - last > Self.memory { reset() }
     }
 
     /// Forgets all: something new is wanted.

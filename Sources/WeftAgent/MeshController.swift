@@ -281,6 +281,7 @@ package final class MeshController<Host: MeshHost> {
             if stage != .converged, !isSettled { say(.info, .apply, "the host is as the topology wants it") }
             stage = plan.obstacles.isEmpty ? .converged : .blocked
             (isSettled, remaining, hints, reported) = (true, nil, [], [])
+            guarding.forgetOld(at: now)
             return
         }
         if isSettled { report(drift: operations) }

@@ -129,6 +129,7 @@ final class AgentService {
         try server.attach(to: loop) { [unowned self] client, request in answer(client, request) }
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
         readFoldersAnyway()
+        giveBackMemory(after: .seconds(10))
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent has started (process \(getpid()))"))
         clockKeeper.look(isMoment: true).forEach(emit)
         if settings.hasWireGuardLog { startWireGuardLog() }
@@ -323,6 +324,14 @@ final class AgentService {
                 readFolder(mesh)
             }
             readFoldersAnyway()
+        }
+    }
+
+    /// Most of what starting and reading a topology takes is not needed again.
+    private func giveBackMemory(after delay: Duration) {
+        loop.schedule(after: delay) { [unowned self] in
+            OwnPages.giveBack()
+            giveBackMemory(after: .seconds(300))
         }
     }
 
