@@ -85,9 +85,27 @@ struct Machine {
     /// The mesh that has an interface here.
     func mesh(onInterface interface: String) throws -> MeshIdentity {
         if let mesh = try ownMeshes().first(where: { $0.interface == interface }) { return mesh }
+        if let mesh = try remnant(of: interface) { return mesh }
         throw Failure(
             "\(interface) is not an interface of weft's: nothing was changed",
             remedy: "`weft status` lists the interfaces that are")
+    }
+
+    /// A mesh whose link is gone while what does not hang on it stands: its firewall, perhaps with a kill switch, and its
+    /// policy rules. They are told by the interface's name, which stands for that of the mesh: there is none to be read.
+    private func remnant(of interface: String) throws -> MeshIdentity? {
+        let mesh = MeshIdentity(mesh: interface, interface: interface)
+        var dataplane = try dataplane { () throws(DataplaneError) in
+            throw DataplaneError(.key, "to look needs no key")
+        }
+        let state = try dataplane.observe(mesh, Interests()).state
+        return state.link == nil && (state.firewall != nil || !state.rules.isEmpty) ? mesh : nil
+    }
+
+    /// Those of the interfaces that weft has worked on here.
+    func remnants() throws -> [MeshIdentity] {
+        let live = Set(try ownMeshes().map(\.interface))
+        return try state.interfaces.filter { !live.contains($0) }.compactMap { try remnant(of: $0) }
     }
 
     /// A mesh has one interface on a host. Where it is on another one than is asked for, that one still holds its port and

@@ -115,6 +115,9 @@ struct StatusCommand: ParsableCommand {
                 if !subjects.contains(state.identity) { subjects.append(state.identity) }
             }
         }
+        for mesh in try machine.remnants() where !subjects.contains(where: { $0.interface == mesh.interface }) {
+            subjects.append(mesh)
+        }
         if let interface { subjects.removeAll { $0.interface != interface } }
         guard !subjects.isEmpty else {
             throw Failure(

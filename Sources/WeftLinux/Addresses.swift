@@ -13,8 +13,11 @@ struct Addresses {
     let features: KernelFeatures
 
     /// Reads the interface's addresses: ours, and those that stand beside them.
-    func read() throws(DataplaneError) -> AddressReading {
-        var reading = AddressReading(link: link, features: features)
+    ///
+    /// - Parameter wanted: ours, whoever made them: an address that was taken away by hand and put back has lost our mark, and
+    ///   ours cannot stand beside it.
+    func read(wanted: Set<InterfaceAddress.Key> = []) throws(DataplaneError) -> AddressReading {
+        var reading = AddressReading(link: link, features: features, wanted: wanted)
         do throws(NetlinkError) {
             try channel.dump(UInt16(RTM_GETADDR), into: &reading) { encoder in
                 encoder.putAddressHeader(
@@ -35,7 +38,7 @@ struct Addresses {
                 case .add(let address, _): return try add(address)
                 case .replace(let old, let new, _):
                     live = nil
-                    let ours = try read().ours
+                    let ours = try read(wanted: [new.key]).ours
                     // An address that has gone, or become another one, in the meantime: the next pass sees what it is.
                     guard ours.contains(old) else { return ours.contains(new) ? .already : try add(new) }
                     if old.alteration == .lifetime { return try add(new, over: true) }
@@ -100,12 +103,14 @@ struct Addresses {
 struct AddressReading: MessageConsumer {
     let link: LiveLink
     let features: KernelFeatures
+    private let wanted: Set<InterfaceAddress.Key>
     var ours: [InterfaceAddress] = []
     /// Made neither by us nor by the kernel; with its address protocol.
     var others: [InterfaceAddress] = []
 
-    init(link: LiveLink, features: KernelFeatures) {
+    init(link: LiveLink, features: KernelFeatures, wanted: Set<InterfaceAddress.Key>) {
         self.link = link
+        self.wanted = wanted
         self.features = features
     }
 
@@ -158,7 +163,7 @@ struct AddressReading: MessageConsumer {
         } else if hasEnd {
             found.alteration = .lifetime
         }
-        if isOurs(proto) {
+        if isOurs(proto) || wanted.contains(found.key) {
             ours.append(found)
         } else if !isKernels(found, proto) {
             others.append(found)

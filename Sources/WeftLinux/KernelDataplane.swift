@@ -154,7 +154,8 @@ package struct KernelDataplane: Dataplane {
         observation.state.device = reading.device
         observation.state.peers = reading.peers
         observation.statistics = reading.statistics
-        let addresses = try Addresses(channel: route, link: link, features: parts.features).read()
+        let addresses = try Addresses(channel: route, link: link, features: parts.features).read(
+            wanted: interests.addresses)
         observation.state.addresses = addresses.ours
         observation.foreign += addresses.others.map { ForeignObject(address: $0, on: link.name) }
         try readRoutes(of: mesh, interests, interface: link.index, into: &observation)

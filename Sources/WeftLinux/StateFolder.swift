@@ -327,12 +327,18 @@ extension StateFolder {
     /// Whether an agent, or who watches over a trial, holds an interface.
     package func isHeld(_ interface: String) -> Bool { FileLock.holder(of: "\(path)/\(interface).lock") != nil }
 
+    /// The interfaces of this namespace that weft has worked on, whether they are there or not.
+    package var interfaces: [String] {
+        let names = SmallFile.names(in: path).filter { $0.hasSuffix(".lock") && !$0.hasSuffix(".json.lock") }
+        return names.map { String($0.dropLast(".lock".count)) }.sorted()
+    }
+
     /// The sockets of those that hold interfaces of this namespace for long: agents, and who watches over trials.
     package var holders: [String] {
-        let locks = SmallFile.names(in: path).filter { $0.hasSuffix(".lock") && !$0.hasSuffix(".json.lock") }.sorted()
         var sockets: [String] = []
-        for lock in locks {
-            guard let socket = FileLock.holder(of: "\(path)/\(lock)")?.socket, !sockets.contains(socket) else {
+        for interface in interfaces {
+            guard let socket = FileLock.holder(of: "\(path)/\(interface).lock")?.socket, !sockets.contains(socket)
+            else {
                 continue
             }
             sockets.append(socket)

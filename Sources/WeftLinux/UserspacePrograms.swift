@@ -257,12 +257,11 @@ package struct UserspacePrograms: UserspaceDevices {
     /// The name must be free: the device's, and the socket's, which all network namespaces share that see one /run.
     private func requireFreeName(_ interface: String, _ operation: String) throws(DataplaneError) {
         if unsafe if_nametoindex(interface) != 0 { throw obstruction(interface, operation) }
+        // A program whose link was just taken away answers for a moment yet.
+        let deadline = ContinuousClock.now + .seconds(2)
         for path in sockets(interface) {
-            do throws(UserspaceSocketError) {
-                _ = try UserspaceSocket.connect(to: [path], patience: .seconds(1))
-                throw UserspaceSocketError.silent
-            } catch {
-                if error == .nobody { continue }
+            while ContinuousClock.now < deadline, answers(path) { usleep(20_000) }
+            if answers(path) {
                 throw DataplaneError(
                     .obstructed,
                     "another program answers on \(path): end it, or give the mesh another `interface`. If it serves another "
@@ -271,6 +270,15 @@ package struct UserspacePrograms: UserspaceDevices {
             }
         }
         removeStaleSockets(interface)
+    }
+
+    private func answers(_ path: String) -> Bool {
+        do throws(UserspaceSocketError) {
+            _ = try UserspaceSocket.connect(to: [path], patience: .seconds(1))
+            return true
+        } catch {
+            return error != .nobody
+        }
     }
 
     private func obstruction(_ interface: String, _ operation: String) -> DataplaneError {

@@ -23,6 +23,8 @@ package struct Interests: Hashable, Sendable {
     package var sysctls: [String]
     /// Whether routes are wanted.
     package var hasRoutes = false
+    /// The addresses that are wanted: one of them on the mesh's interface is the mesh's, whoever put it there.
+    package var addresses: Set<InterfaceAddress.Key> = []
     /// The rules that are wanted: others' rules and routes must not use their numbers.
     package var rules: [PolicyRule]
     /// What others' firewalls must let through.
@@ -46,6 +48,7 @@ package struct Interests: Hashable, Sendable {
             sysctls: (desired?.state.sysctls ?? []).map(\.path), rules: desired?.state.rules ?? [],
             traffic: desired.map { MeshTraffic($0) } ?? MeshTraffic(), hasResolver: desired?.state.resolver != nil)
         hasRoutes = desired?.state.routes.isEmpty == false
+        addresses = Set((desired?.state.addresses ?? []).map(\.key))
     }
 }
 

@@ -20,7 +20,14 @@ package struct StatusText {
         let host = document.node.map { "\($0.visible) in " } ?? ""
         page.plain("\(document.interface.visible): \(host)mesh \(mesh)", .heading)
         guard document.present else {
-            page.plain("  The interface is not there: the mesh is not applied on this host.")
+            if document.firewall == nil, document.rules.isEmpty {
+                page.plain("  The interface is not there: the mesh is not applied on this host.")
+            } else {
+                let down = "weft down --interface \(document.interface.visible)"
+                page.plain(
+                    "  The interface is gone, and the rest still holds: a kill switch refuses what it refused before.")
+                page.plain("  `weft apply` makes the interface anew; `\(down)` takes the rest away as well.")
+            }
             tunnel(&page)
             foreign(&page)
             return page.text

@@ -92,6 +92,12 @@ done
 by_hand "$address 10.80.0.1 peer 10.80.0.9"
 by_hand "ip address delete fd80::1/128 dev wg0; $address fd80::1 peer fd80::9"
 if [ $changed -gt 25 ]; then ok "most of them were possible"; else fail "most of them were possible" "over 25" $changed; fi
+# By an ip that puts no number on them: what is there is wanted, and ours could not stand beside it.
+enter fra sh -c 'ip address del 10.80.0.1/32 dev wg0; ip address add 10.80.0.1/32 dev wg0; ip address replace fd80::1/128 dev wg0'
+converges fra
+enter fra ip address change 10.80.0.1/32 dev wg0 valid_lft 100 preferred_lft 100
+converges fra
+same "all are there, for ever" 2 "$(enter fra ip address show dev wg0 scope global | grep -c 'valid_lft forever')"
 
 # ------------------------------------------------------------------------------------------------- another name
 

@@ -308,6 +308,13 @@ enter ana ip link delete wg0
 outside "and its link is gone"
 same "IPv4 of the LAN is allowed" "$(mesh_address ana 4)" "$(seen_by ana "$(mesh_address printer 4)")"
 same "its IPv6 was not" "" "$(seen_by ana "$(mesh_address printer 6)")"
+# Whoever is cut off has no way to a topology that is whole.
+contains "status tells of it without a topology" "inet weft-wg0" "$(enter ana "$WEFT" status /nowhere)"
+contains "and of the way out" "weft down --interface wg0" "$(enter ana "$WEFT" status /nowhere)"
+succeeds "which opens it" enter ana "$WEFT" down --yes --interface wg0 /nowhere
+refuses "no table is left" enter ana nft list table inet weft-wg0
+lacks "nor a rule" "fwmark" "$(enter ana ip rule)"
+exits 1 "then there is nothing to take down" enter ana "$WEFT" down --yes --interface wg0 /nowhere
 applied "apply"
 topology_node ana 10.80.1.7 -- "useExit: fra"
 applied "without the switch"
