@@ -331,7 +331,7 @@ final class AgentService {
     private func giveBackMemory(after delay: Duration) {
         loop.schedule(after: delay) { [unowned self] in
             OwnPages.giveBack()
-            giveBackMemory(after: .seconds(300))
+            giveBackMemory(after: .seconds(120))
         }
     }
 

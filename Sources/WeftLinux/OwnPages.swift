@@ -9,7 +9,12 @@ package enum OwnPages {
     /// the program itself and of its libraries are let go of where they are as they are on disk: most of them were needed
     /// to start, and those that are needed again are found in the page cache.
     package static func giveBack() {
+        letGoOfFiles()
+        // Last: what was just read of it is long too.
         _ = malloc_trim(0)
+    }
+
+    private static func letGoOfFiles() {
         guard let bytes = try? SmallFile.read("/proc/self/smaps", limit: 8 << 20) else { return }
         for range in unmodified(in: bytes) {
             unsafe madvise(UnsafeMutableRawPointer(bitPattern: range.lowerBound), range.count, MADV_DONTNEED)
