@@ -260,8 +260,11 @@ package struct UserspacePrograms: UserspaceDevices {
         // A program whose link was just taken away answers for a moment yet.
         let deadline = ContinuousClock.now + .seconds(2)
         for path in sockets(interface) {
-            while ContinuousClock.now < deadline, answers(path) { usleep(20_000) }
-            if answers(path) {
+            while answers(path) {
+                if ContinuousClock.now < deadline {
+                    usleep(20_000)
+                    continue
+                }
                 throw DataplaneError(
                     .obstructed,
                     "another program answers on \(path): end it, or give the mesh another `interface`. If it serves another "
