@@ -105,10 +105,11 @@ extension MeshController {
     private func resume(
         _ candidate: Force, _ record: TrialRecord, at now: ContinuousClock.Instant
     ) throws(AgentProblem) -> Bool {
-        let left = record.deadline.seconds(since: host.now())
         guard force == nil || trial == nil else { return false }
         let interface = candidate.mesh.interface
         let confirm = settings.confirm ?? .automatic
+        // A clock that was set back must not leave a bad change in force for longer than was agreed to.
+        let left = min(record.deadline.seconds(since: host.now()), confirm.within.components.seconds)
         let probes = Set(record.wanted.map { Probe($0, interface: interface) }).union(Self.named(confirm))
         guard !record.isRejected, record.isResumable, left > 0, let kept = host.kept(),
             confirm.isManual || !probes.isEmpty

@@ -179,6 +179,21 @@ import WeftTestSupport
         #expect(next.host.record?.isRejected == true)
     }
 
+    @Test func aClockThatWasSetBackMakesNoTrialLonger() throws {
+        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
+        let seed = try neighbour()
+        put(seed, agent)
+        for _ in 0..<4 { try agent.sleep() }
+        agent.host.clock.seconds -= 3600
+        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
+        next.now = agent.now
+        try next.settle()
+        #expect(next.controller.onTrial == "\(seed)")
+        let start = next.now
+        while next.now - start < .seconds(70) { try next.sleep() }
+        #expect(try next.isAsWanted(1))
+    }
+
     @Test func oneThatComesBackTooLateTakesItBack() throws {
         let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
         let seed = try neighbour()
