@@ -143,6 +143,14 @@ final class AgentService {
         return exitCode
     }
 
+    /// Most of what starting and reading a topology takes is not needed again.
+    private func giveBackMemory(after delay: Duration) {
+        loop.schedule(after: delay) { [unowned self] in
+            OwnPages.giveBack()
+            giveBackMemory(after: .seconds(120))
+        }
+    }
+
     // MARK: WireGuard's own log
 
     private func startWireGuardLog() {
@@ -327,14 +335,6 @@ final class AgentService {
         }
     }
 
-    /// Most of what starting and reading a topology takes is not needed again.
-    private func giveBackMemory(after delay: Duration) {
-        loop.schedule(after: delay) { [unowned self] in
-            OwnPages.giveBack()
-            giveBackMemory(after: .seconds(120))
-        }
-    }
-
     /// Takes what the watch has seen, and watches what is new.
     private func noticesChange(_ mesh: Mesh) -> Bool {
         let change = mesh.watch.drain()
@@ -485,28 +485,5 @@ final class AgentService {
         if subscribers.isEmpty { return }
         let line = Array(((try? encodeLine(EventDocument(event))) ?? "{}").utf8) + [UInt8(ascii: "\n")]
         for subscriber in subscribers { subscriber.send(line) }
-    }
-}
-
-extension AgentDocument.Mesh {
-    fileprivate init(_ controller: MeshController<AgentHost>, topology: String) {
-        let figures = controller.figures
-        let remaining = controller.remaining?.operations.map(\.operation) ?? []
-        self.init(
-            topology: topology, stage: controller.stage.rawValue,
-            revision: controller.force.map {
-                AgentDocument.Revision(id: $0.revision.id, origin: $0.revision.origin.rawValue)
-            },
-            problem: controller.problem.map { AgentDocument.Problem(summary: $0.summary, details: $0.details) },
-            failure: controller.failure,
-            memory: controller.memoryProblems.isEmpty ? nil : controller.memoryProblems.joined(separator: "; "),
-            onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
-            remaining: remaining.prefix(20).map { controller.host.phrase($0) },
-            figures: AgentDocument.Figures(
-                passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
-                changes: figures.changes),
-            status: controller.force.flatMap { force in
-                controller.observation.map { StatusDocument($0, of: force.mesh, desired: force.desired) }
-            })
     }
 }

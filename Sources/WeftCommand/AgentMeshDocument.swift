@@ -1,0 +1,29 @@
+// What an agent tells of one mesh under its care.
+
+internal import WeftAgent
+internal import WeftPlan
+internal import WeftRender
+internal import WeftStatus
+
+extension AgentDocument.Mesh {
+    init(_ controller: MeshController<AgentHost>, topology: String) {
+        let figures = controller.figures
+        let remaining = controller.remaining?.operations.map(\.operation) ?? []
+        self.init(
+            topology: topology, stage: controller.stage.rawValue,
+            revision: controller.force.map {
+                AgentDocument.Revision(id: $0.revision.id, origin: $0.revision.origin.rawValue)
+            },
+            problem: controller.problem.map { AgentDocument.Problem(summary: $0.summary, details: $0.details) },
+            failure: controller.failure,
+            memory: controller.memoryProblems.isEmpty ? nil : controller.memoryProblems.joined(separator: "; "),
+            onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
+            remaining: remaining.prefix(20).map { controller.host.phrase($0) },
+            figures: AgentDocument.Figures(
+                passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
+                changes: figures.changes),
+            status: controller.force.flatMap { force in
+                controller.observation.map { StatusDocument($0, of: force.mesh, desired: force.desired) }
+            })
+    }
+}
