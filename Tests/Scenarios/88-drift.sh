@@ -214,13 +214,15 @@ converges fra
 is_whole "the table deleted"
 enter fra nft -s list table $table >"$(mesh_folder fra)/table"
 by_nft="nft delete table $table; nft -f '$(mesh_folder fra)/table'"
-# Debian 12's nft cannot write on a kernel of 6.12 what it lists there: rules that look into a map of verdicts.
-if enter fra nft -c -f "$(mesh_folder fra)/table" 2>/dev/null; then
+# Debian 12's nft cannot write on a kernel of 6.12 what it lists there: rules that look into a map of verdicts. Nowhere else
+# is that an excuse.
+refusal=$(enter fra nft -c -f "$(mesh_folder fra)/table" 2>&1)
+if [[ $(uname -r) == 6.12.* && $refusal == *"Operation not supported"* ]]; then
+    skip "the table written by nft itself" "an nft that can write what it lists on Linux $(uname -r)"
+else
     succeeds "the table written by nft itself" enter fra sh -c "$by_nft"
     converges fra
     is_whole "the table written by nft itself"
-else
-    skip "the table written by nft itself" "an nft that can write what it lists on Linux $(uname -r)"
 fi
 enter fra nft add table inet other
 enter fra nft add chain inet other forward '{ type filter hook forward priority 0; policy accept; }'

@@ -1,0 +1,109 @@
+// The order of a plan's operations: what comes before what, so that nothing is cut off on the way.
+
+import Testing
+import WeftModel
+import WeftPlan
+import WeftReconcile
+import WeftTestSupport
+
+@Suite struct OrderTests {
+    private func peer(_ number: UInt64, _ prefixes: [String], keepalive: UInt16 = 0) throws -> Peer {
+        let list = PrefixList(try prefixes.map { try #require(IPPrefix($0)) })
+        return Peer(publicKey: key(number), persistentKeepalive: keepalive, allowedIPs: list)
+    }
+
+    private func plan(from live: [Peer], to desired: [Peer]) -> Plan {
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        var observed = Observation(time: UnixTime(seconds: 0))
+        observed.state = HostState(link: link, peers: live)
+        observed.statistics = live.map { _ in PeerStatistics() }
+        let wanted = DesiredState(
+            mesh: "corp", interface: "wg0", node: "here", state: HostState(link: link, peers: desired))
+        return Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory())
+    }
+
+    @Test func aPrefixMovesByTheTakersAddition() throws {
+        let before = [try peer(1, ["10.1.0.0/16", "10.2.0.0/16"]), try peer(2, ["10.3.0.0/16"])]
+        let after = [try peer(1, ["10.2.0.0/16"]), try peer(2, ["10.1.0.0/16", "10.3.0.0/16"])]
+        let operations = plan(from: before, to: after).operations
+        #expect(operations.count == 2)
+        guard case .peer(.change(let first)) = operations[0].operation,
+            case .peer(.change(let second)) = operations[1].operation
+        else {
+            Issue.record("two changes were expected: \(operations)")
+            return
+        }
+        #expect(first.removed.isEmpty && first.added.isEmpty)
+        #expect(first.moved.map(\.to) == [key(2)])
+        #expect(second.added.map(\.description) == ["10.1.0.0/16"])
+        #expect(operations.allSatisfy { $0.effect == .hitless })
+    }
+
+    @Test func aPrefixThatGrowsCutsNothingOff() throws {
+        let before = [try peer(1, ["10.1.0.0/24"]), try peer(2, ["10.2.0.0/16"])]
+        let grown = [try peer(1, ["10.1.0.0/22"]), try peer(2, ["10.2.0.0/16"])]
+        #expect(plan(from: before, to: grown).operations.map(\.effect) == [.hitless])
+        // Around it, but another peer's prefix is nearer.
+        let stolen = [try peer(1, ["10.0.0.0/8"]), try peer(2, ["10.1.0.0/16", "10.2.0.0/16"])]
+        let effects = plan(from: before, to: stolen).operations.map(\.effect)
+        #expect(effects.sorted() == [.hitless, .outage])
+    }
+
+    @Test func aRouteThatGoesWhileItsPeerStaysIsAnOutage() throws {
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        let peers = [try peer(1, ["10.1.0.0/16", "10.2.0.0/24"])]
+        func route(_ text: String) throws -> Route {
+            let prefix = try #require(IPPrefix(text))
+            return Route(prefix, table: Route.mainTable, metric: 0, target: .interface, source: nil)
+        }
+        let routes = [try route("10.1.0.0/16"), try route("10.2.0.0/24")]
+        var observed = Observation(time: UnixTime(seconds: 0))
+        observed.state = HostState(link: link, peers: peers, routes: routes)
+        observed.statistics = peers.map { _ in PeerStatistics() }
+        func effects(_ kept: [Route]) -> [SessionEffect] {
+            let wanted = DesiredState(
+                mesh: "corp", interface: "wg0", node: "here",
+                state: HostState(link: link, peers: peers, routes: kept))
+            return Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory()).operations.map(\.effect)
+        }
+        #expect(effects([]) == [.outage, .outage])
+        // A larger route takes the packets over before the smaller one goes.
+        let around = try route("10.0.0.0/8")
+        #expect(effects([around]) == [.hitless, .hitless, .hitless])
+    }
+
+    @Test func removalsComeLast() throws {
+        let before = [try peer(1, ["10.1.0.0/16"]), try peer(2, [])]
+        let after = [try peer(2, [], keepalive: 25), try peer(3, ["10.1.0.0/16"])]
+        let operations = plan(from: before, to: after).operations.map(\.operation)
+        #expect(operations.map(\.action) == [.add, .change, .remove])
+    }
+
+    @Test func aFailedAdditionKeepsThePeersThatWereToGo() throws {
+        var host = Host()
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        let device = Device(privateKey: SecretTag(1, 1), publicKey: key(9), listenPort: nil)
+        func desired(_ peers: [Peer]) -> DesiredState {
+            DesiredState(
+                mesh: "corp", interface: "wg0", node: "here",
+                state: HostState(link: link, device: device, peers: peers))
+        }
+        // More than a batch of additions, so that the removal comes in a later one.
+        let old = try peer(1, ["10.1.0.0/16"])
+        try host.apply(desired([old]))
+        let many = (0..<UInt64(Application.batch)).map { Peer(publicKey: PublicKey(bigEndianWords: $0, 1, 1, 1)) }
+        let taker = try peer(900, ["10.1.0.0/16"])
+        host.kernel.fault = { _, operation in
+            if case .peer(.add(let peer)) = operation, peer.publicKey == taker.publicKey {
+                return DataplaneError(.noMemory, "injected")
+            }
+            return nil
+        }
+        let report = try host.apply(desired([taker] + many))
+        #expect(report.outcomes.last?.isFailure == true)
+        #expect(host.kernel.links["wg0"]?.peers.contains { $0.publicKey == old.publicKey } == true)
+        host.kernel.fault = { _, _ in nil }
+        #expect(try host.apply(desired([taker] + many)).isConverged)
+        #expect(host.kernel.links["wg0"]?.peers.contains { $0.publicKey == old.publicKey } == false)
+    }
+}
