@@ -172,7 +172,8 @@ package final class EventLoop {
     package func stop() { isStopping = true }
 
     private func runRound() {
-        let count = retryingEINTR { epoll_wait(poll.number, events.baseAddress, Int32(Self.roundSize), -1) }
+        guard let first = events.baseAddress else { return }
+        let count = retryingEINTR { epoll_wait(poll.number, first, Int32(Self.roundSize), -1) }
         precondition(count >= 0, "epoll_wait: \(systemText(errno))")
         for event in events.prefix(Int(count)) {
             let descriptor = Int32(bitPattern: UInt32(truncatingIfNeeded: event.data.u64))
