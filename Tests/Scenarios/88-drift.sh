@@ -214,8 +214,8 @@ converges fra
 is_whole "the table deleted"
 enter fra nft -s list table $table >"$(mesh_folder fra)/table"
 by_nft="nft delete table $table; nft -f '$(mesh_folder fra)/table'"
-# Debian 12's nft cannot write on a kernel of 6.12 what it lists there: rules that look into a map of verdicts. Nowhere else
-# is that an excuse.
+# Debian 12's nft turns the one byte of a protocol in a key, which a kernel of 6.12 refuses: it cannot write there what it
+# lists. Nowhere else is that an excuse.
 refusal=$(enter fra nft -c -f "$(mesh_folder fra)/table" 2>&1)
 if [[ $(uname -r) == 6.12.* && $refusal == *"Operation not supported"* ]]; then
     skip "the table written by nft itself" "an nft that can write what it lists on Linux $(uname -r)"

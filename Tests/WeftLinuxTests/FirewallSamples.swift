@@ -183,7 +183,7 @@ extension Firewall {
         return firewall
     }
 
-    /// What `nft` 1.0.6 prints of `sample`.
+    /// What `nft` 1.0.6 prints of `sample`, but for long lists, which stand in one line here.
     // swift-format-ignore
     static let sampleText = """
         table inet weft-wg0 {
@@ -199,16 +199,13 @@ extension Firewall {
         	set allow6 {
         		type ipv6_addr
         		flags interval
-        		elements = { fd00::/16,
-        			     ff00::/8 }
+        		elements = { fd00::/16, ff00::/8 }
         	}
 
         	set nat-src4 {
         		type ipv4_addr
         		flags interval
-        		elements = { 0.0.0.0/8, 10.0.0.0/16,
-        			     192.168.1.7, 192.168.1.8/31,
-        			     255.255.255.255 }
+        		elements = { 0.0.0.0/8, 10.0.0.0/16, 192.168.1.7, 192.168.1.8/31, 255.255.255.255 }
         	}
 
         	map one4 {
@@ -226,8 +223,7 @@ extension Firewall {
         	map ports4 {
         		type ipv4_addr . ipv4_addr . inet_proto . inet_service : counter
         		flags interval
-        		elements = { 10.0.0.1-10.0.0.9 . 10.1.0.0/16 . tcp . 80-90 : "access-0a1b2c3d",
-        			     10.0.0.1 . 10.1.0.1 . udp . 53 : "access-refused" }
+        		elements = { 10.0.0.1-10.0.0.9 . 10.1.0.0/16 . tcp . 80-90 : "access-0a1b2c3d", 10.0.0.1 . 10.1.0.1 . udp . 53 : "access-refused" }
         	}
 
         	chain access {
@@ -341,8 +337,13 @@ struct Tables {
         channel = Channel(try transport ?? Socket(.netfilter))
     }
 
-    /// As `nft` prints it; all of it.
-    static var text: String { output("nft list table inet \(name)") }
+    /// As `nft` 1.0.6 prints it, all of it, but for long lists, which stand in one line: others break them elsewhere, and 1.1
+    /// has other words for flags.
+    static var text: String {
+        output("nft list table inet \(name)")
+            .replacing(/,\n\t\t\t +/, with: ", ")
+            .replacing("tcp flags & (syn | rst) == syn", with: "tcp flags syn / syn,rst")
+    }
 
     /// Lets `nft` do what the text says.
     static func nft(_ text: String) {

@@ -33,9 +33,8 @@ struct NfTablesTests {
         try onKernel { (tables) throws in
             Tables.nft(Firewall.sampleText)
             var read = try #require(try tables.firewall())
-            // nft 1.0.6 turns the bytes of a protocol in a key, of which there is one, and so none.
+            // nft 1.0.6 turns the bytes of a protocol in a key, of which there is one, and so none; 1.1 does not.
             let rule = try #require(read.chains[0].rules.firstIndex { $0.comment == "allowed" })
-            #expect(read.chains[0].rules[rule].expressions.contains(.unknown("byteorder")))
             read.chains[0].rules[rule].expressions.removeAll { $0 == .unknown("byteorder") }
             for (live, wanted) in zip(read.sets, Firewall.sample.sets) { #expect(live == wanted) }
             for (live, wanted) in zip(read.chains, Firewall.sample.chains) { #expect(live == wanted) }
