@@ -163,11 +163,15 @@ same "the peer's other allowed IPs lose nothing" "0 $before" "$lost $(handshake 
 node_fra "persistentKeepalive: 20"
 hitless "a keepalive comes" "$(peer ana)" ana 10.98.0.1
 
-topology_node ams 10.80.0.2 fd80::2 -- "$(endpoint ams 6)"
-sed -i 's/endpoint: "\(.*\)"/endpoint: "[\1]:51820"/' "$topology/node-ams.yaml"
-hitless "an endpoint changes, and the peer answers at both" "$(peer ams)" ams "${target[ams]}"
-# Which one is in use now hangs on whether an answer was on its way (30-endpoints.sh shows that the new one is set).
-contains "the plan says what that hangs on" "if the peer answers" "$(jq -r ".operations[] | select($(peer ams)) | .effectScope" <<<"$plan")"
+if answers_as_asked; then
+    topology_node ams 10.80.0.2 fd80::2 -- "$(endpoint ams 6)"
+    sed -i 's/endpoint: "\(.*\)"/endpoint: "[\1]:51820"/' "$topology/node-ams.yaml"
+    hitless "an endpoint changes, and the peer answers at both" "$(peer ams)" ams "${target[ams]}"
+    # Which one is in use now hangs on whether an answer was on its way (30-endpoints.sh shows that the new one is set).
+    contains "the plan says what that hangs on" "if the peer answers" "$(jq -r ".operations[] | select($(peer ams)) | .effectScope" <<<"$plan")"
+else
+    skip "an endpoint changes, and the peer answers at both" "a wireguard-go that answers from the address it is asked at"
+fi
 node_bob "allowedIPs: [10.97.0.0/24]"
 sed -i 's/endpoint: ".*"/endpoint: "203.0.113.1:9"/' "$topology/node-bob.yaml"
 # Slowly: a packet that is on its way at the very moment tells the old address once more, and all is well.

@@ -16,6 +16,10 @@ mesh_host home behind gate
 # fra has more than one address of each family, and is called at the second one.
 second4=198.18.77.1 second6=2001:db8::7701
 enter fra ip address add $second4/15 dev eth0
+if ! answers_as_asked; then
+    skip "fra is called at her second IPv4 address" "a wireguard-go that answers from there"
+    second4=$(mesh_address fra 4)
+fi
 enter fra ip address add $second6/64 dev eth0 nodad
 
 topology_begin "connect: hubs"
