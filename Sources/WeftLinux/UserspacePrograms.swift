@@ -84,16 +84,15 @@ package struct UserspacePrograms: UserspaceDevices {
         // What is missing is said before anything is written down.
         if service == nil { _ = try Self.chooseProgram(environment, operation, tun: tun) }
         if let token = try state.programToken(of: interface), !processes.find(token).isEmpty {
-            // An earlier run was ended between starting it and going on.
-            try waitForAnswer(interface, token, of: nil, operation)
-            return
+            // An earlier run was ended between starting it and going on; or its link was taken away, and it is ending.
+            if try waitForAnswer(interface, token, of: .earlierRun, operation) { return }
         }
         try requireFreeName(interface, operation)
         let token = Self.randomToken()
         try state.store(programToken: token, of: interface)
         do throws(DataplaneError) {
             if try service?.start(interface, token, operation) ?? false {
-                try waitForAnswer(interface, token, of: nil, isPromised: true, operation)
+                _ = try waitForAnswer(interface, token, of: .service, operation)
             } else {
                 let program = try Self.chooseProgram(environment, operation, tun: tun)
                 try run(program, interface, token, operation)
@@ -140,7 +139,7 @@ package struct UserspacePrograms: UserspaceDevices {
             throw DataplaneError(
                 .noWireGuard, "\(program) cannot be started: \(error)", errno: error.rawValue, operation: operation)
         }
-        try waitForAnswer(interface, token, of: started, operation)
+        _ = try waitForAnswer(interface, token, of: .child(started), operation)
     }
 
     /// What a program finds in its environment.
@@ -159,15 +158,20 @@ package struct UserspacePrograms: UserspaceDevices {
     /// How long the service's process may take to become the program that it has promised.
     private static let change = Duration.seconds(5)
 
+    /// Who started a program.
+    private enum Starter {
+        case child(StartedProgram)
+        /// The service has promised to.
+        case service
+        case earlierRun
+    }
+
     /// Waits until the interface is there and its socket answers.
     ///
-    /// - Parameters:
-    ///   - started: the program that was started here; nil where that was done by an earlier run, or by the service.
-    ///   - isPromised: the service has.
+    /// - Returns: false where the program of an earlier run has ended instead. That of a child or of the service is an error.
     private func waitForAnswer(
-        _ interface: String, _ token: String, of started: StartedProgram?, isPromised: Bool = false,
-        _ operation: String
-    ) throws(DataplaneError) {
+        _ interface: String, _ token: String, of starter: Starter, _ operation: String
+    ) throws(DataplaneError) -> Bool {
         let begin = ContinuousClock.now
         let deadline = begin + patience
         var launcherHasEnded = false
@@ -175,26 +179,32 @@ package struct UserspacePrograms: UserspaceDevices {
         var control = UserspaceControl(
             interface: interface, sockets: sockets(interface), patience: .seconds(2), trusting: state.owner)
         while ContinuousClock.now < deadline {
-            if !launcherHasEnded, let status = started?.exitStatus() {
-                if status != 0 { throw startFailure(started?.lastLine() ?? "", status, interface, operation) }
+            if case .child(let started) = starter, !launcherHasEnded, let status = started.exitStatus() {
+                if status != 0 { throw startFailure(started.lastLine(), status, interface, operation) }
                 launcherHasEnded = true
             }
-            if unsafe if_nametoindex(interface) != 0, (try? control.read()) != nil {
-                let marked = processes.find(token)
-                if marked.contains(where: { processes.holds(interface, $0) }) {
-                    if !launcherHasEnded { started?.reapSoon() }
-                    return
-                }
-                if marked.isEmpty, !isPromised { throw obstruction(interface, operation) }
-            } else if isPromised {
-                let isThere = !processes.find(token).isEmpty
-                wasSeen = wasSeen || isThere
-                if !isThere, wasSeen || .now - begin > Self.change {
+            let isThere = unsafe if_nametoindex(interface) != 0 && (try? control.read()) != nil
+            if case .child = starter, !isThere, !launcherHasEnded {
+                usleep(5_000)
+                continue
+            }
+            let marked = processes.find(token)
+            if isThere, marked.contains(where: { processes.holds(interface, $0) }) {
+                if case .child(let started) = starter, !launcherHasEnded { started.reapSoon() }
+                return true
+            }
+            wasSeen = wasSeen || !marked.isEmpty
+            if marked.isEmpty {
+                switch starter {
+                case .child(let started):
+                    if isThere { throw obstruction(interface, operation) }
+                    if launcherHasEnded { throw startFailure(started.lastLine(), 0, interface, operation) }
+                case .service where !wasSeen && .now - begin <= Self.change: break
+                case .service:
                     throw DataplaneError(
                         .other, "its program has ended: journalctl -u 'weft-device@*' says why", operation: operation)
+                case .earlierRun: return false
                 }
-            } else if launcherHasEnded, processes.find(token).isEmpty {
-                throw startFailure(started?.lastLine() ?? "", 0, interface, operation)
             }
             usleep(5_000)
         }

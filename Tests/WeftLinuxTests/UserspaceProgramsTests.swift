@@ -103,6 +103,20 @@ struct UserspaceProgramsTests {
         }
     }
 
+    @Test func aProgramThatIsEndingIsNotTakenForItsSuccessor() async {
+        await #expect(processExitsWith: .success) {
+            let bed = Bed()
+            // As it is for a moment after its link was taken away.
+            try bed.state.store(programToken: "0127", of: "wg0")
+            bash("WEFT_DEVICE=0127 sleep 0.3 >/dev/null 2>&1 &")
+            var programs = bed.programs()
+            try programs.start(interface: "wg0")
+            check(programs.isOurs(interface: "wg0"))
+            check(try bed.state.programToken(of: "wg0") != "0127")
+            bed.end(programs)
+        }
+    }
+
     @Test func somebodyElsesDeviceIsNeverOurs() async {
         await #expect(processExitsWith: .success) {
             let bed = Bed()
