@@ -151,6 +151,7 @@ struct Machine {
         facts.refusesIPv6Addresses = features.refusesIPv6Addresses(on: draft.interface)
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
+        facts.hasForwardingOff = features.hasForwardingOff(on: draft.interface)
         if !draft.state.rules.isEmpty { facts.otherTunnels = try features.otherTunnels(than: draft.interface) }
         if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts

@@ -61,6 +61,12 @@ package struct HostFeatures {
         return ["all", "default", interface].contains { value($0) == "1" }
     }
 
+    /// See `HostFacts.hasForwardingOff`.
+    package func hasForwardingOff(on interface: String) -> Bool {
+        func value(_ name: String) -> String? { readKernelText("\(proc)/sys/net/ipv4/conf/\(name)/forwarding") }
+        return value("all") == "1" && (value(interface) ?? value("default")) == "0"
+    }
+
     /// Whether the kernel has nf_tables; nil where it would not say.
     package func hasFirewall() -> Bool? {
         // Asking loads the module.

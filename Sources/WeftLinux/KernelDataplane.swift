@@ -229,7 +229,11 @@ package struct KernelDataplane: Dataplane {
         let managers = NetworkManagers(proc: parts.proc, root: parts.root, interface: mesh.interface)
         let legacy = LegacyTables(
             proc: parts.proc, interface: mesh.interface, port: interests.traffic.listenPort)
-        let found = managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
+        let switches = ForwardingSwitches(
+            proc: parts.proc, interface: mesh.interface, traffic: interests.traffic, transports: transports)
+        let found =
+            managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
+            + switches.read()
         lastManagers[mesh.interface] = (now, interests, found)
         return found
     }

@@ -27,6 +27,9 @@ package struct HostFacts: Sendable {
     /// their own lookup reads: `net.ipv4.conf.all.rp_filter` is not 2, and it, `default`'s or the interface's own, where
     /// that is there, is 1. Nil where it was not looked up.
     package var hasStrictReversePath: Bool? = nil
+    /// Whether the host passes IPv4 packets on, and none that come in by the mesh's interface: its own `forwarding` is off, or
+    /// that of `default` where it is yet to be made. False where that was not looked up.
+    package var hasForwardingOff = false
     /// Whether the kernel has nf_tables; nil where that was not looked up.
     package var hasFirewall: Bool? = nil
     /// What could take name servers for a link, the one that would be used first; empty where nothing does. Nil where it was

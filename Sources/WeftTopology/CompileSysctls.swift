@@ -5,7 +5,13 @@ import WeftModel
 extension Compiler {
     func sysctls() -> [Sysctl] {
         var sysctls: [Sysctl] = []
-        if forwarded.contains(.v4) { sysctls.append(Sysctl("net/ipv4/ip_forward", "1")) }
+        if forwarded.contains(.v4) {
+            // Turned on, this turns it on for each interface; one that was turned off afterwards stays so.
+            sysctls.append(Sysctl("net/ipv4/ip_forward", "1"))
+            if facts.hasForwardingOff { sysctls.append(Sysctl("net/ipv4/conf/\(interface)/forwarding", "1")) }
+        }
+        // Whether IPv6 is passed on is decided for the whole host: an interface's own `forwarding` says only whether the
+        // host is a router to those on that link.
         if forwarded.contains(.v6) {
             // A host that forwards stops listening to router advertisements unless it is told to go on: first that.
             for interface in facts.acceptingRouterAdvertisements.sorted() where interface != "all" {

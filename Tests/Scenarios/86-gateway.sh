@@ -64,6 +64,31 @@ end_capture >/dev/null
 contains "which sees the LAN host's own address" "IP $printer4 > 10.80.0.2: ICMP echo request" "$captured"
 contains "of both families" "IP6 $printer6 > fd80::2: ICMP6, echo request" "$captured"
 
+# Forwarding is on, and was turned off for one interface. Of IPv6 the kernel asks the host as a whole, whatever its
+# interfaces say.
+enter gate sysctl -qw net.ipv4.conf.wg0.forwarding=0 net.ipv6.conf.wg0.forwarding=0 net.ipv6.conf.br0.forwarding=0
+refuses "an interface that passes nothing on: nothing goes from the mesh into the LAN" pings ana $printer4
+succeeds "IPv6 does" pings ana $printer6
+exits 2 "the plan turns weft's own on again" weft gate plan --detailed-exitcode
+contains "and shows it" "net.ipv4.conf.wg0.forwarding 0 → 1" "$output"
+lacks "and nothing of IPv6" "ipv6.conf" "$output"
+exits 1 "and doctor has it" weft gate doctor --offline
+matches "as forwarding that is off" "passes no packets on: net.ipv4.conf.wg0.forwarding is off" "$output"
+converges gate
+succeeds "then it goes again" pings ana $printer4
+enter gate sysctl -qw net.ipv4.conf.br0.forwarding=0
+refuses "the LAN's own interface passes nothing on" pings printer 10.80.0.2
+unchanged gate "that is not weft's to change"
+contains "and it is named" "net.ipv4.conf.br0.forwarding = 0: no IPv4 packet that comes in by br0 is passed on" "$(weft gate plan)"
+contains "by doctor too" "net.ipv4.conf.br0.forwarding = 0" "$(weft gate doctor --offline)"
+remedy=$(weft gate plan --format json | jq -r '.hindrances[].remedy' | grep -oE '`[^`]+`' | tr -d '`')
+succeeds "the remedy can be typed: $remedy" enter gate $remedy
+succeeds "then the LAN reaches the mesh" pings printer 10.80.0.2
+same "and nothing is named" 0 "$(weft gate plan --format json | jq '.hindrances | length')"
+enter gate sysctl -qw net.ipv4.conf.eth0.forwarding=0
+same "nor an interface that the mesh does not need" 0 "$(weft gate plan --format json | jq '.hindrances | length')"
+enter gate sysctl -qw net.ipv4.conf.eth0.forwarding=1 net.ipv6.conf.wg0.forwarding=1 net.ipv6.conf.br0.forwarding=1
+
 answers printer 80
 answers scanner 80
 answers ana 80

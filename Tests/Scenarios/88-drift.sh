@@ -67,7 +67,7 @@ whole() {
         for family in -4 -6; do ip $family rule; ip $family route show table all proto 119; done
         ip -d -o address show dev wg0 scope global; ip -o link show dev wg0; wg show wg0 fwmark; wg show wg0 listen-port
         cd /proc/sys/net && grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/*/accept_ra \
-            ipv4/conf/all/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/wg0/rp_filter
+            ipv4/conf/all/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/wg0/rp_filter ipv4/conf/wg0/forwarding
         cat /run/servers/*' 2>&1
 }
 is_whole() { same "$1: all is as it was" "" "$(diff <(echo "$state") <(whole))"; }
@@ -307,6 +307,7 @@ by_hand "the port" "device change wg0" "wg set wg0 listen-port 51999"
 
 setting() { by_hand "$1" "sysctl net/$1 $2" "echo ${2%% *} >/proc/sys/net/$1"; }
 setting ipv4/ip_forward "0 → 1"
+setting ipv4/conf/wg0/forwarding "0 → 1"
 setting ipv6/conf/all/forwarding "0 → 1"
 setting ipv6/conf/eth0/accept_ra "1 → 2"
 setting ipv4/conf/all/src_valid_mark "0 → 1"

@@ -149,6 +149,25 @@ struct PathMTUTests {
         }
     }
 
+    @Test func tellsWhetherItsInterfacePassesPacketsOn() throws {
+        try onHost { () throws in
+            let features = try HostFeatures()
+            func set(_ name: String, _ value: Int) {
+                shell("echo \(value) > /proc/sys/net/ipv4/conf/\(name)/forwarding")
+            }
+            set("all", 0)
+            #expect(!features.hasForwardingOff(on: "wg0"), "turned on, it is turned on for all")
+            set("all", 1)
+            #expect(!features.hasForwardingOff(on: "wg0"))
+            set("default", 0)
+            #expect(features.hasForwardingOff(on: "wg0"), "one that is made now is made with it off")
+            shell("ip link add wg0 type bridge")
+            #expect(features.hasForwardingOff(on: "wg0"))
+            set("wg0", 1)
+            #expect(!features.hasForwardingOff(on: "wg0"))
+        }
+    }
+
     /// As in a container: the setting cannot be written. That is known before it is tried, and the answer says what to do.
     @Test func aReadOnlyProcIsSaidToBeOne() throws {
         try TestNamespace.run { () throws in

@@ -178,6 +178,18 @@ import WeftTestSupport
         #expect(try mesh.compilation(of: "ana").desired.flows == [.deliver])
     }
 
+    /// The kernel asks the interface that an IPv4 packet comes in by; of IPv6 it asks the host.
+    @Test func anInterfaceThatPassesNothingOnIsToldTo() throws {
+        let mesh = try topology()
+        var facts = HostFacts()
+        facts.hasForwardingOff = true
+        #expect(
+            try mesh.hostState(of: "fra", facts).sysctls == [
+                Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv4/conf/wg0/forwarding", "1"),
+            ])
+        #expect(try !mesh.hostState(of: "ana", facts).sysctls.contains { $0.path.hasSuffix("forwarding") })
+    }
+
     /// Where the mesh's routes are in no table that the kernel checks sources against, the strict check would drop all.
     @Test(arguments: [("off", true), ("1000", true), ("main", false)])
     func routesAsideNeedALooseCheck(table: String, isNeeded: Bool) throws {
