@@ -105,7 +105,9 @@ let package = Package(
             name: "WeftAgentTests",
             dependencies: ["WeftAgent", "WeftModel", "WeftPlan", "WeftTestSupport", "WeftTopology"],
             swiftSettings: settings),
-        .testTarget(name: "WeftCommandTests", dependencies: ["weft", "WeftCommand"], swiftSettings: settings),
+        .testTarget(
+            name: "WeftCommandTests", dependencies: ["weft", "WeftCommand", "WeftModel", "WeftPlan", "WeftRender"],
+            swiftSettings: settings),
         .testTarget(
             name: "ExamplesTests",
             dependencies: [

@@ -80,7 +80,9 @@ struct DoctorCommand: ParsableCommand {
             }))
         do throws(DataplaneError) {
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
-            let examination = Examination(plan: plan, observation: observation, desired: context.desired)
+            let examination = Examination(
+                plan: plan, observation: observation, desired: context.desired,
+                unreachable: try machine.endpointsWithoutRoute(context.desired, observation.state))
             document.findings += examination.findings
             if !offline { document.findings += PathExamination(context.desired, observation).findings }
         } catch {
@@ -177,8 +179,20 @@ struct PathExamination {
         }
         return Finding(
             "path", .error, "packets to \(name) get lost when they are longer than \(low) bytes, and the MTU is \(mtu)",
-            remedy:
-                "set `mtu: \(low / 4 * 4)` for this node in the topology, or mend the path: something on it drops what "
-                + "tells of the limit")
+            remedy: Self.remedy(
+                fitting: low, hasIPv6: desired.state.addresses.contains { $0.address.family == .v6 }))
+    }
+
+    /// - Parameter length: in bytes: packets of this length get through.
+    static func remedy(fitting length: Int, hasIPv6: Bool) -> String {
+        let mtu = length / 4 * 4
+        if hasIPv6, mtu < 1280 {
+            return
+                "mend the path: something on it drops what tells of the limit. `mtu: \(mtu)` would fit, and would cost "
+                + "this node its IPv6 in the mesh, which needs 1280 bytes"
+        }
+        return
+            "set `mtu: \(mtu)` for this node in the topology, or mend the path: something on it drops what tells of the "
+            + "limit"
     }
 }

@@ -12,10 +12,13 @@ struct Examination {
     var plan: Plan
     var observation: Observation
     var desired: DesiredState
+    /// Of the endpoints: those to which the host has no route.
+    var unreachable: Set<IPAddress> = []
 
     /// All that can be said without sending a packet.
     var findings: [Finding] {
-        [device] + obstacles + [convergence, forwarding].compactMap(\.self) + hindrances + handshakes
+        [device] + obstacles + [convergence, forwarding].compactMap(\.self) + hindrances + routes
+            + handshakes
     }
 
     private var device: Finding {
@@ -64,9 +67,40 @@ struct Examination {
         let live = Dictionary(observation.state.sysctls.map { ($0.path, $0.value) }) { first, _ in first }
         let wrong = wanted.filter { live[$0.path] != $0.value }
         if wrong.isEmpty { return Finding("forwarding", .ok, "this host passes packets on, as the topology wants it") }
-        let names = wrong.map(\.path).joined(separator: " and ")
+        let names = wrong.map { Sysctl.dotted($0.path) }.joined(separator: " and ")
         return Finding(
             "forwarding", .error, "this host passes no packets on: \(names) is off", remedy: "`weft apply` turns it on")
+    }
+
+    /// One finding for each endpoint that is dialled and cannot be sent to.
+    private var routes: [Finding] {
+        let live = Dictionary(observation.state.peers.map { ($0.publicKey, $0.endpoint) }) { first, _ in first }
+        let lost = desired.state.peers.compactMap { peer -> (name: String, endpoint: SocketAddress)? in
+            guard let endpoint = (live[peer.publicKey] ?? nil) ?? peer.endpoint, unreachable.contains(endpoint.address)
+            else { return nil }
+            return (name(peer.publicKey), endpoint)
+        }
+        return lost.prefix(Self.limit).map { name, endpoint in
+            let family = endpoint.address.family == .v4 ? "an IPv4" : "an IPv6"
+            return Finding(
+                "route", .error, "this host has no route to the endpoint of \(name), \(endpoint)",
+                remedy: "look at its own network: it needs \(family) address, and a default route or one to "
+                    + "\(endpoint.address); `ip route get \(endpoint.address)` says what the kernel does")
+        }
+    }
+
+    /// How many endpoints without a route are named: most often all have one cause.
+    private static let limit = 8
+
+    private func name(_ key: PublicKey) -> String {
+        desired.peerNames[key] ?? String(key.base64.prefix(8)) + "…"
+    }
+
+    /// What is likely to keep handshakes with a peer from coming about, and can be seen here; nil where nothing can.
+    private func cause(_ endpoint: SocketAddress?) -> String? {
+        if let endpoint, unreachable.contains(endpoint.address) { return "there is no route to it: see above" }
+        guard let chain = plan.hindrances.first(where: \.stopsTunnel) else { return nil }
+        return "\(chain.kind) \(chain.description): this is the likely cause. \(chain.remedy)"
     }
 
     /// One finding for all peers that are up, and one for each other peer that this host dials.
@@ -77,7 +111,7 @@ struct Examination {
         let dialled = Dictionary(desired.state.peers.map { ($0.publicKey, $0) }) { first, _ in first }
         for (peer, statistics) in zip(observation.state.peers, observation.statistics) {
             let age = statistics.lastHandshake.map { max(0, observation.time.seconds(since: $0)) }
-            let name = desired.peerNames[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
+            let name = name(peer.publicKey)
             let isDialled = dialled[peer.publicKey]?.endpoint != nil
             // A peer that is dialled and kept alive has no reason to be silent; any other may have nothing to say.
             let mustSpeak = isDialled && peer.persistentKeepalive != 0
@@ -91,15 +125,17 @@ struct Examination {
                         "handshake", mustSpeak ? .error : .warning,
                         "no handshake with \(name) yet"
                             + (peer.endpoint.map { ", which is dialled at \($0)" } ?? ""),
-                        remedy: statistics.receivedBytes == 0 && statistics.sentBytes > 0
-                            ? "packets leave and none comes back: look at the far side's key, port and firewall, and "
-                                + "whether \(peer.endpoint.map { "\($0)" } ?? "its endpoint") is the right address"
-                            : "send it a packet, and look again"))
+                        remedy: cause(peer.endpoint)
+                            ?? (statistics.receivedBytes == 0 && statistics.sentBytes > 0
+                                ? "packets leave and none comes back: look at the far side's key, port and firewall, and "
+                                    + "whether \(peer.endpoint.map { "\($0)" } ?? "its endpoint") is the right address"
+                                : "send it a packet, and look again")))
             case .stale, .down:
                 findings.append(
                     Finding(
                         "handshake", .error, "\(name) was last heard from \(age ?? 0) s ago",
-                        remedy: "look at the way to \(peer.endpoint.map { "\($0)" } ?? "it") and at the far side: "
+                        remedy: cause(peer.endpoint)
+                            ?? "look at the way to \(peer.endpoint.map { "\($0)" } ?? "it") and at the far side: "
                             + "`weft doctor` there"))
             }
         }

@@ -152,9 +152,19 @@ struct Machine {
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
         facts.hasForwardingOff = features.hasForwardingOff(on: draft.interface)
-        if !draft.state.rules.isEmpty { facts.otherTunnels = try features.otherTunnels(than: draft.interface) }
+        if !draft.state.rules.isEmpty {
+            facts.otherTunnels = try features.otherTunnels(than: draft.interface)
+            facts.nameServers = features.nameServers()
+        }
         if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts
+    }
+
+    /// The endpoints that packets of the tunnel's have no route to. A peer's live endpoint counts before the wanted one.
+    func endpointsWithoutRoute(_ desired: DesiredState, _ live: HostState) throws(DataplaneError) -> Set<IPAddress> {
+        let endpoints = (desired.state.peers + live.peers).compactMap { $0.endpoint?.address }
+        return try addressesWithoutRoute(
+            among: Set(endpoints), mark: desired.state.device?.fwMark ?? 0, transports: transports)
     }
 
     // MARK: Memory

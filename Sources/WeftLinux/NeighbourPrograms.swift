@@ -59,10 +59,12 @@ struct NeighbourRemedies {
         if !open.isEmpty { phrases.append("may drop \(words(open))") }
         if phrases.isEmpty { return nil }
         let maker = program.name.map { " (\($0))" } ?? ""
-        return ForeignObject(
+        var object = ForeignObject(
             kind: "chain",
             description: "\(chain.nftName)\(maker) \(phrases.joined(separator: ", and "))",
             relation: .hinders, remedy: remedy((dropped + open).sorted()))
+        object.stopsTunnel = (dropped + open).contains { $0 == .tunnelIn || $0 == .tunnelOut }
+        return object
     }
 
     // MARK: What is dropped

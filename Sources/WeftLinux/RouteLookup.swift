@@ -2,9 +2,9 @@
 
 import CLinux
 import Glibc
-import Netlink
-import WeftModel
-import WeftPlan
+package import Netlink
+package import WeftModel
+package import WeftPlan
 
 /// A socket in the calling thread's network namespace, and the links that were there when it was opened.
 struct RouteLookup {
@@ -26,6 +26,16 @@ struct RouteLookup {
     /// - Parameter mark: of the packets; 0 for none.
     /// - Returns: nil where the kernel refuses them, which it does in as many ways as there are kinds of routes.
     func route(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> FoundRoute? {
+        guard let answer = try answer(for: address, mark: mark) else { return nil }
+        return answer.type == UInt8(RTN_UNICAST) ? answer : nil
+    }
+
+    /// Whether packets to an address go anywhere, this host itself included.
+    func hasRoute(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> Bool {
+        try answer(for: address, mark: mark) != nil
+    }
+
+    private func answer(for address: IPAddress, mark: UInt32) throws(DataplaneError) -> FoundRoute? {
         var answer = FoundRoute()
         do throws(NetlinkError) {
             try channel.get(UInt16(RTM_GETROUTE), into: &answer) { encoder in
@@ -39,8 +49,21 @@ struct RouteLookup {
             if case .refused = error { return nil }
             throw DataplaneError(error, Request(.readRoutes, "look up the route to \(address)"))
         }
-        return answer.type == UInt8(RTN_UNICAST) ? answer : nil
+        return answer
     }
+}
+
+/// Those of the addresses to which the kernel has no route, or refuses packets, in the calling thread's network namespace.
+///
+/// - Parameter mark: of the packets; 0 for none.
+package func addressesWithoutRoute(
+    among addresses: Set<IPAddress>, mark: UInt32,
+    transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
+) throws(DataplaneError) -> Set<IPAddress> {
+    let lookup = try RouteLookup(transports: transports)
+    var lost: Set<IPAddress> = []
+    for address in addresses where try !lookup.hasRoute(to: address, mark: mark) { lost.insert(address) }
+    return lost
 }
 
 /// The answer to RTM_GETROUTE for one address.

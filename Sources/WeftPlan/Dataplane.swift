@@ -136,6 +136,8 @@ package struct ForeignObject: Hashable, Sendable {
     package var remedy: String
     /// A link that bears a mesh's mark: routes, claims and memory under its name are that mesh's.
     package var bearsMark: Bool
+    /// Whether it drops, or may drop, the tunnel's own packets: then no handshake comes about.
+    package var stopsTunnel = false
 
     package init(
         kind: String, description: String, relation: Relation = .leftAlone, remedy: String = "", bearsMark: Bool = false

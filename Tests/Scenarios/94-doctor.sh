@@ -36,17 +36,34 @@ same "nothing but good findings" ok "$(jq -r '[.findings[].level] | unique | joi
 
 before=$(live home)
 enter gate nft -f - <<'END'
-table ip hole { chain forward { type filter hook forward priority 0; udp length > 1300 drop; }; }
+table ip hole { chain forward { type filter hook forward priority 0; udp length > 1380 drop; }; }
 END
 exits 1 "a path that loses long packets" weft home doctor --format json
 same "is found" error "$(level path)"
-matches "with an MTU that would do" 'mtu: 1[12][0-9][0-9]' "$(remedy path)"
+matches "with an MTU that would do" '^set `mtu: 1[23][0-9][0-9]`' "$(remedy path)"
 mtu=$(remedy path | grep -oE '[0-9]{4}' | head -n 1)
 topology_node home 10.80.1.8 fd80::8 -- "mtu: $mtu"
 same "doctor changes nothing" "$before" "$(live home)"
 converges home
 succeeds "the remedy is one" weft home doctor
 enter gate nft delete table ip hole
+
+# Under 1280 bytes there is no IPv6 any more: no such MTU is advised without a word.
+enter gate nft -f - <<'END'
+table ip hole { chain forward { type filter hook forward priority 0; udp length > 1200 drop; }; }
+END
+exits 1 "a path that is narrower than IPv6 takes" weft home doctor --format json
+matches "is to be mended" '^mend the path: .*mtu: 1[01][0-9][0-9]` would fit, and would cost this node its IPv6' "$(remedy path)"
+enter gate nft delete table ip hole
+
+# Without a way to the endpoint there is nothing to wait for.
+succeeds "the way out goes" enter home ip route del default
+exits 1 "an endpoint without a route" weft home doctor --format json --offline
+same "is an error" error "$(level route)"
+contains "that names it" "no route to the endpoint of fra, $(mesh_address fra 4):51820" "$output"
+succeeds "the way out comes again" enter home ip route add default via 192.168.1.1
+eventually 20 "the tunnel carries packets again" enter home ping -c 1 -W 1 10.80.0.1
+succeeds "and all is well" weft home doctor
 
 enter fra sysctl -qw net.ipv4.ip_forward=0
 exits 1 "forwarding that was turned off" weft fra doctor --format json
@@ -67,6 +84,14 @@ enter home ping -c 1 -W 1 10.80.0.1 >/dev/null
 exits 1 "a handshake that does not come" weft home doctor --format json
 same "is named" error "$(level handshake)"
 contains "with where to look" "packets leave and none comes back" "$(remedy handshake)"
+enter gate nft delete table ip hole
+enter home nft -f - <<'END'
+table inet mine { chain out { type filter hook output priority 0; udp dport 51820 drop; }; }
+END
+exits 1 "a handshake that this host's own firewall keeps from coming" weft home doctor --format json
+contains "has its likely cause" "inet mine out drops the tunnel's own packets" "$(remedy handshake)"
+contains "and what to do" "this is the likely cause. Let it through" "$(remedy handshake)"
+enter home nft delete table inet mine
 
 enter home sh -c 'umask 077; mv /etc/weft/private.key /etc/weft/old.key; wg genkey > /etc/weft/private.key'
 exits 1 "a key that is nobody's" weft home doctor

@@ -1,0 +1,71 @@
+// What weft doctor makes of a plan and an observation, and what it advises.
+
+import Testing
+import WeftModel
+import WeftPlan
+import WeftRender
+
+@testable import WeftCommand
+
+@Suite struct ExaminationTests {
+    private let key = PublicKey("cJ3bS22/vO2/CTfx+EGVKEjRBfuO+OO7vaaK0PLCmGw=")
+
+    /// A host that dials one peer, which never answered.
+    private func findings(
+        hindrances: [ForeignObject] = [], unreachable: Set<IPAddress> = []
+    ) throws -> [DoctorDocument.Finding] {
+        let key = try #require(key)
+        let peer = Peer(
+            publicKey: key, persistentKeepalive: 25, allowedIPs: [],
+            endpoint: SocketAddress(try #require(IPAddress("192.0.2.1")), port: 51_820))
+        let state = HostState(link: Link(name: "wg0", mtu: 1420, alias: "weft:corp"), peers: [peer])
+        var desired = DesiredState(mesh: "corp", interface: "wg0", node: "ana", state: state)
+        desired.peerNames[key] = "fra"
+        var observation = Observation(state: state, time: UnixTime(seconds: 1_800_000_000))
+        observation.statistics = [PeerStatistics(receivedBytes: 0, sentBytes: 148)]
+        observation.foreign = hindrances
+        let plan = Plan(
+            mesh: MeshIdentity(mesh: "corp", interface: "wg0"), desired: desired, observed: observation,
+            memory: MeshMemory())
+        return Examination(plan: plan, observation: observation, desired: desired, unreachable: unreachable).findings
+    }
+
+    private func remedy(_ findings: [DoctorDocument.Finding]) -> String? {
+        findings.first { $0.check == "handshake" }?.remedy
+    }
+
+    @Test func silenceIsTheFarSidesWhereNothingHereIsSeen() throws {
+        let findings = try findings()
+        #expect(remedy(findings)?.hasPrefix("packets leave and none comes back: look at the far side") == true)
+        #expect(!findings.contains { $0.check == "route" })
+    }
+
+    @Test func anEndpointWithoutARouteIsNamed() throws {
+        let findings = try findings(unreachable: [try #require(IPAddress("192.0.2.1"))])
+        let route = try #require(findings.first { $0.check == "route" })
+        #expect(route.level == .error)
+        #expect(route.message == "this host has no route to the endpoint of fra, 192.0.2.1:51820")
+        #expect(remedy(findings) == "there is no route to it: see above")
+    }
+
+    @Test func aFirewallThatStopsTheTunnelIsTheLikelyCause() throws {
+        var chain = ForeignObject(
+            kind: "chain", description: "inet mine in drops the tunnel's own packets to UDP port 51820",
+            relation: .hinders, remedy: "Let it through: `x`.")
+        #expect(remedy(try findings(hindrances: [chain]))?.hasPrefix("packets leave") == true)
+        chain.stopsTunnel = true
+        #expect(
+            remedy(try findings(hindrances: [chain]))
+                == "chain inet mine in drops the tunnel's own packets to UDP port 51820: this is the likely cause. "
+                + "Let it through: `x`.")
+    }
+
+    @Test func noMTUIsAdvisedThatCostsIPv6() {
+        #expect(PathExamination.remedy(fitting: 1302, hasIPv6: true).hasPrefix("set `mtu: 1300`"))
+        #expect(PathExamination.remedy(fitting: 1280, hasIPv6: true).hasPrefix("set `mtu: 1280`"))
+        #expect(PathExamination.remedy(fitting: 1202, hasIPv6: false).hasPrefix("set `mtu: 1200`"))
+        let costly = PathExamination.remedy(fitting: 1279, hasIPv6: true)
+        #expect(costly.hasPrefix("mend the path"))
+        #expect(costly.contains("`mtu: 1276` would fit, and would cost this node its IPv6"))
+    }
+}
