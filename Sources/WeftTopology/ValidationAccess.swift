@@ -31,6 +31,7 @@ extension Validator {
                 }
             }
         }
+        checkReach(rules)
         checkUnmanagedPairs()
         checkWaysOut(rules)
     }
