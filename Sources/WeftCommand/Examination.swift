@@ -17,7 +17,7 @@ struct Examination {
 
     /// All that can be said without sending a packet.
     var findings: [Finding] {
-        [device] + obstacles + [convergence, forwarding].compactMap(\.self) + hindrances + routes
+        [device] + obstacles + [convergence, killSwitch, forwarding].compactMap(\.self) + hindrances + routes
             + handshakes
     }
 
@@ -58,6 +58,17 @@ struct Examination {
             "plan", .error,
             "the host is not as the topology wants it: \(count == 1 ? "1 change is" : "\(count) changes are") open",
             remedy: "`weft plan` shows \(count == 1 ? "it" : "them"), `weft apply` makes \(count == 1 ? "it" : "them")")
+    }
+
+    /// Nil where the tunnel is up, or nothing is refused without it.
+    private var killSwitch: Finding? {
+        guard observation.state.firewall?.hasKillSwitch == true, observation.state.link?.isUp != true else {
+            return nil
+        }
+        return Finding(
+            "kill-switch", .warning,
+            "the kill switch is shut: without the tunnel, what goes elsewhere than to `allow` is refused",
+            remedy: "`weft apply` brings the tunnel up; `weft down` opens the kill switch")
     }
 
     /// Nil where the host passes nothing on.

@@ -34,11 +34,28 @@ struct Job {
     /// Runs to the end. One job at a time has an interface; the next one waits a little, and then says who has it.
     func run(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
         try requireNetworkRights(for: "change \(mesh.interface)")
+        if desired == nil { return try takeDown(machine, secrets) }
         let lock = try machine.lock(mesh)
         if let host { try takeBackWhatDangles(machine, mesh, host, output) }
-        try runLocked(machine, lock, secrets)
+        try runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
+    }
+
+    private func takeDown(
+        _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
+    ) throws {
+        let lock = try machine.lockToTakeDown(mesh)
+        try runLocked(machine, secrets) { _ in }
         // A mesh that is gone has nothing left to lock.
-        if desired == nil { lock.remove() }
+        if let lock { lock.remove() }
+    }
+
+    /// Writes to the state folder. Where the mesh goes, a folder that takes nothing is no reason to keep it.
+    private func write(_ body: () throws -> Void) throws {
+        do {
+            try body()
+        } catch  where desired == nil {
+            terminal.write("warning: \(error): \(mesh.interface) goes all the same", to: .error)
+        }
     }
 
     /// Brings back what was in force before a trial. The lock is held.
@@ -60,8 +77,8 @@ struct Job {
     }
 
     private func runLocked(
-        _ machine: Machine, _ lock: borrowing FileLock,
-        _ secrets: @escaping () throws(DataplaneError) -> SecretArena
+        _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena,
+        onTrial: (TrialFront) throws -> Void
     ) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
         let memory = try machine.memorySayingProblems(of: mesh)
@@ -83,13 +100,13 @@ struct Job {
             cuts = self.cuts(plan, observation, machine)
             show(plan, cuts)
         }
-        if let front = try trial(plan, cuts, observation, machine) { return try front.run(machine, mesh, lock: lock) }
+        if let front = try trial(plan, cuts, observation, machine) { return try onTrial(front) }
         let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
             step, decided in
             if output.format == .text { progress(step, decided) }
         }
-        if report.memory != memory { try machine.remember(report.memory, of: mesh) }
-        if desired == nil, report.isConverged { try machine.forget(mesh) }
+        if report.memory != memory { try write { try machine.remember(report.memory, of: mesh) } }
+        if desired == nil, report.isConverged { try write { try machine.forget(mesh) } }
         if report.isConverged { keep(on: machine) }
         try finish(report, cuts)
     }

@@ -114,12 +114,25 @@ struct Machine {
         let others = try ownMeshes().filter { $0.mesh == mesh.mesh && $0.interface != mesh.interface }
         guard let other = others.first?.interface else { return }
         // A program knows its device by the name that it was started with: nobody finds its socket by another one.
+        let opens = try hasKillSwitch(on: other)
         let wasRenamed = try state.programToken(of: other) == nil && state.programToken(of: mesh.interface) != nil
         throw Failure(
             "the mesh \(mesh.mesh) is on the interface \(other) here, and the topology wants it on \(mesh.interface)",
             remedy: wasRenamed
                 ? "somebody renamed it: `ip link delete \(other)`, then run this again"
-                : "sessions cannot move to another interface: `weft down --interface \(other)`, then apply")
+                : "sessions cannot move to another interface: `weft down --interface \(other)`, then apply"
+                    + (opens
+                        ? ". Its kill switch is open from the one to the other: take the host off the network for as long"
+                        : ""))
+    }
+
+    /// Whether what this host sends is refused where it does not go by an interface of weft's.
+    private func hasKillSwitch(on interface: String) throws -> Bool {
+        var dataplane = try dataplane { () throws(DataplaneError) in
+            throw DataplaneError(.key, "to look needs no key")
+        }
+        let mesh = MeshIdentity(mesh: interface, interface: interface)
+        return try dataplane.observe(mesh, Interests()).state.firewall?.hasKillSwitch == true
     }
 
     // MARK: Facts
@@ -234,8 +247,24 @@ struct Machine {
     }
 
     func lock(_ mesh: MeshIdentity) throws -> FileLock {
-        try state.lock(mesh.interface) { holder in
-            Terminal.standard.write("waiting for \(holder), which changes \(mesh.interface)", to: .error)
+        try state.lock(mesh.interface, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+    }
+
+    /// The same for a mesh that is to go: nobody stays behind a kill switch because a disk is full. Nil where the state
+    /// folder takes no lock, which is said.
+    func lockToTakeDown(_ mesh: MeshIdentity) throws(DataplaneError) -> FileLock? {
+        do throws(DataplaneError) {
+            return try state.lock(mesh.interface, readingOnly: true, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+        } catch {
+            guard [EROFS, ENOSPC, EDQUOT].contains(error.errno) else { throw error }
+            Terminal.standard.write(
+                "warning: \(error.description): no other run of weft is kept from changing \(mesh.interface) now",
+                to: .error)
+            return nil
         }
+    }
+
+    private static func tellOfWaiting(for holder: String, _ mesh: MeshIdentity) {
+        Terminal.standard.write("waiting for \(holder), which changes \(mesh.interface)", to: .error)
     }
 }

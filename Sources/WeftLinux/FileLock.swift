@@ -38,15 +38,16 @@ package struct FileLock: ~Copyable {
     /// - Parameters:
     ///   - subject: what is locked, in the words of a person; the file's name where it is nil.
     ///   - role: nil for a command.
+    ///   - readingOnly: takes a file that is there also where the file system is read-only.
     ///   - onWait: called once with who holds it, where it must be waited for.
     static func acquire(
         _ path: String, timeout: Duration, saying subject: String? = nil, as role: Role? = nil,
-        onWait: (String) -> Void = { _ in }
+        readingOnly: Bool = false, onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         var isWaiting = false
         let deadline = ContinuousClock.now + timeout
         while true {
-            let descriptor = try open(path)
+            let descriptor = try open(path, readingOnly)
             if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 {
                 guard hasName(descriptor, path) else { continue }
                 sign(descriptor, role)
@@ -118,10 +119,14 @@ package struct FileLock: ~Copyable {
         _ = unsafe unlink(path)
     }
 
-    private static func open(_ path: String) throws(DataplaneError) -> FileDescriptor {
+    private static func open(_ path: String, _ readingOnly: Bool) throws(DataplaneError) -> FileDescriptor {
         do throws(Errno) {
             return try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
         } catch {
+            // A lock needs nothing written.
+            if readingOnly, error.rawValue == EROFS {
+                do throws(Errno) { return try FileDescriptor.open(path, O_RDONLY | O_NOFOLLOW, mode: 0) } catch {}
+            }
             throw .file(error, "open", path)
         }
     }

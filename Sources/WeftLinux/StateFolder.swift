@@ -300,18 +300,19 @@ extension StateFolder {
     ///
     /// - Parameters:
     ///   - role: nil for a command.
+    ///   - readingOnly: takes a lock that is there also where nothing can be written.
     ///   - onWait: called once with the name of the process that holds it, where it must be waited for.
     /// - Throws: `.file` that names the process which holds it after `timeout`; `.inCharge` at once where that is an agent,
     ///   or one that watches over a trial.
     package func lock(
         _ interface: String, timeout: Duration = .seconds(30), as role: FileLock.Role? = nil,
-        onWait: (String) -> Void = { _ in }
+        readingOnly: Bool = false, onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         try asOwner(of: root) { () throws(DataplaneError) in
             try makeOwnFolder()
             return try FileLock.acquire(
                 "\(path)/\(interface).lock", timeout: timeout, saying: "interface \(interface)", as: role,
-                onWait: onWait)
+                readingOnly: readingOnly, onWait: onWait)
         }
     }
 

@@ -20,6 +20,18 @@ package struct Firewall: Hashable, Sendable {
     }
 }
 
+extension Firewall {
+    /// Whether this host's own packets are refused: of what Weft makes, only a kill switch does that where they go out.
+    package var hasKillSwitch: Bool {
+        chains.contains { chain in
+            chain.base?.hook == .output
+                && chain.rules.contains { rule in
+                    rule.expressions.contains { if case .reject = $0 { true } else { false } }
+                }
+        }
+    }
+}
+
 /// A chain with its rules. Key: its name.
 package struct FirewallChain: ConfiguredObject, Hashable {
     /// Where a base chain is hooked in. Nil for a chain that others jump to.

@@ -63,6 +63,9 @@ package struct PlanText {
         let obstacles = "\(counted(count, "obstacle")) \(count == 1 ? "is" : "are") in the way"
         if plan.isStuck { return "Nothing can be done while \(obstacles)." }
         let held = count == 0 ? "" : " \(obstacles): see above."
+        if plan.isEmpty, plan.takesDown, plan.obstacles.contains(where: { $0.relation == .blocksLink }) {
+            return "Nothing to remove: \(interface) is not weft's, and is left as it is."
+        }
         if plan.isEmpty, plan.takesDown { return "Nothing to remove: \(interface) is not there.\(held)" }
         if plan.isEmpty { return "No changes. \(interface) is as the topology wants it." }
         return "Plan: \(PlanSummary(plan).phrase). Sessions: \(plan.sessionsPhrase(labels)).\(held)"

@@ -24,15 +24,16 @@ package struct StatusText {
                 page.plain("  The interface is not there: the mesh is not applied on this host.")
             } else {
                 let down = "weft down --interface \(document.interface.visible)"
-                page.plain(
-                    "  The interface is gone, and the rest still holds: a kill switch refuses what it refused before.")
+                page.plain("  The interface is gone, and the rest still holds.")
                 page.plain("  `weft apply` makes the interface anew; `\(down)` takes the rest away as well.")
             }
+            killSwitch(&page)
             tunnel(&page)
             foreign(&page)
             return page.text
         }
         page.plain("  \(device)")
+        killSwitch(&page)
         if let key = document.publicKey { page.plain("  public key \(key)") }
         if !document.addresses.isEmpty {
             for line in wrapped(document.addresses, width: options.width - 12) { page.plain("  addresses \(line)") }
@@ -65,6 +66,15 @@ package struct StatusText {
         if document.fwMark != 0 { parts.append("fwmark \(markText(document.fwMark))") }
         if let mtu = document.mtu { parts.append("MTU \(mtu)") }
         return parts.joined(separator: ", ")
+    }
+
+    /// Where the tunnel carries nothing, who wonders about a dead network finds out why.
+    private func killSwitch(_ page: inout Page) {
+        guard document.firewall?.killSwitch == true, !document.up || document.summary.up == 0 else { return }
+        let state = !document.present ? "gone" : document.up ? "up, and no peer is" : "down"
+        page.plain(
+            "  The kill switch is shut: the tunnel is \(state), and what goes elsewhere than to `allow` is refused.",
+            .remove)
     }
 
     /// What stands beside the interface: it may outlive it.

@@ -41,7 +41,10 @@ extension StatusDocument {
         mtu = live.link?.mtu
         addresses = live.addresses.map(\.key).sorted().map { "\($0.address)/\($0.length)" }
         rules = live.rules.map { Rule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words) }
-        firewall = live.firewall.map { Firewall(table: mesh.firewallTable, chains: $0.chains.map(\.name)) }
+        firewall = live.firewall.map {
+            Firewall(
+                table: mesh.firewallTable, chains: $0.chains.map(\.name), killSwitch: $0.hasKillSwitch)
+        }
         resolver = live.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
         let places = Dictionary((desired?.counterNames ?? []).enumerated().map { ($1, $0) }) { first, _ in first }
         counters = counts.sorted { left, right in

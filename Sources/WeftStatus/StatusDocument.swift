@@ -121,6 +121,9 @@ package struct StatusDocument: Codable, Hashable, Sendable {
         package var table: String
         /// The names of its chains.
         package var chains: [String]
+        /// Whether a kill switch is among them: what this host sends outside of the tunnel is refused. Absent in what an
+        /// older agent tells.
+        package var killSwitch: Bool?
     }
 
     /// Name servers and search domains of the link.

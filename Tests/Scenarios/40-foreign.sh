@@ -66,6 +66,7 @@ refuses "an interface of another kind is in the way" weft fra apply
 contains "and is named" wg0 "$output"
 contains "it is left alone" bridge "$(enter fra ip -d link show wg0)"
 succeeds "down does not touch it" weft fra down
+contains "and says whose it is not" "wg0 is not weft's" "$output"
 succeeds "it is still there" enter fra ip link show wg0
 enter fra ip link del wg0
 mesh_device fra wg0 > /dev/null

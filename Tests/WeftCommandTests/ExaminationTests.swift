@@ -60,6 +60,23 @@ import WeftRender
                 + "Let it through: `x`.")
     }
 
+    @Test(arguments: [nil, false, true]) func aKillSwitchWithoutATunnelIsNamed(isUp: Bool?) throws {
+        var state = HostState()
+        state.link = isUp.map { Link(name: "wg0", mtu: 1420, isUp: $0, alias: "weft:corp") }
+        state.firewall = Firewall(chains: [
+            FirewallChain(
+                "output", base: .init(.filter, .output, priority: 0),
+                rules: [FirewallRule([.counter, .reject(.prohibited)])])
+        ])
+        let desired = DesiredState(mesh: "corp", interface: "wg0", node: "ana", state: state)
+        let observation = Observation(state: state, time: UnixTime(seconds: 1_800_000_000))
+        let plan = Plan(
+            mesh: MeshIdentity(mesh: "corp", interface: "wg0"), desired: desired, observed: observation,
+            memory: MeshMemory())
+        let findings = Examination(plan: plan, observation: observation, desired: desired).findings
+        #expect(findings.contains { $0.check == "kill-switch" && $0.level == .warning } == (isUp != true))
+    }
+
     @Test func noMTUIsAdvisedThatCostsIPv6() {
         #expect(PathExamination.remedy(fitting: 1302, hasIPv6: true).hasPrefix("set `mtu: 1300`"))
         #expect(PathExamination.remedy(fitting: 1280, hasIPv6: true).hasPrefix("set `mtu: 1280`"))

@@ -107,6 +107,11 @@ import WeftPlan
         try expectGolden(PlanText(plan, labels: PlanLabels(nil)).text, "plan-down.txt")
         let nothing = Samples.plan(nil, from: Observation(time: Samples.now))
         #expect(PlanText(nothing, labels: PlanLabels(nil)).text == "Nothing to remove: wg0 is not there.\n")
+        var foreign = Observation(time: Samples.now)
+        foreign.foreign = [ForeignObject(kind: "interface", description: "wg0 (bridge)", relation: .blocksLink)]
+        let text = PlanText(Samples.plan(nil, from: foreign), labels: PlanLabels(nil)).text
+        #expect(text.hasSuffix("Nothing to remove: wg0 is not weft's, and is left as it is.\n"))
+        #expect(!text.contains("not there"))
     }
 
     @Test func oneMoreNode() throws {

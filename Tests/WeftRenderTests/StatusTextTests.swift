@@ -70,6 +70,30 @@ extension Samples {
         try expectGolden(StatusText(document).text, "status-absent.txt")
     }
 
+    /// Who finds the network dead and the tunnel down reads why.
+    @Test func aKillSwitchThatIsShutIsSaid() throws {
+        var observation = Samples.observation
+        observation.state.firewall = Firewall(chains: [
+            FirewallChain(
+                "output", base: .init(.filter, .output, priority: 0),
+                rules: [FirewallRule([.counter, .reject(.prohibited)], comment: "kill switch")])
+        ])
+        func line() -> String? {
+            let document = StatusDocument(observation, of: Samples.mesh, desired: nil)
+            #expect(document.firewall?.killSwitch == true)
+            return StatusText(document).text.split(separator: "\n").first { $0.contains("kill switch") }.map(
+                String.init)
+        }
+        let rest = "and what goes elsewhere than to `allow` is refused."
+        #expect(line() == nil)
+        observation.state.peers = []
+        #expect(line() == "  The kill switch is shut: the tunnel is up, and no peer is, \(rest)")
+        observation.state.link?.isUp = false
+        #expect(line() == "  The kill switch is shut: the tunnel is down, \(rest)")
+        observation.state.link = nil
+        #expect(line() == "  The kill switch is shut: the tunnel is gone, \(rest)")
+    }
+
     @Test(arguments: [
         (0, "0s"), (59, "59s"), (60, "1m 0s"), (83, "1m 23s"), (3599, "59m 59s"), (3600, "1h 0m"), (86_399, "23h 59m"),
         (86_400, "1d 0h"), (100_000_000, "1,157d 9h"), (-3, "0s"),
