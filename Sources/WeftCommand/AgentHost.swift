@@ -20,6 +20,7 @@ final class AgentHost: MeshHost {
     private let socket: String
     let machine: Machine
     private var lock: FileLock?
+    private var claim = InterfaceClaim()
     private(set) var labels = PlanLabels()
     /// Why what was kept of the topology is of no use.
     private var keptProblem: String?
@@ -176,9 +177,9 @@ final class AgentHost: MeshHost {
 
     func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) {
         self.mesh = mesh
-        if lock?.isStanding == true { return }
         do throws(DataplaneError) {
-            lock = try machine.lock(mesh, agent: socket)
+            if lock?.isStanding != true { lock = try machine.lock(mesh, agent: socket) }
+            try claim.take(mesh.interface)
         } catch {
             throw AgentProblem(error.description, isFatal: error.code == .inCharge)
         }
@@ -210,7 +211,7 @@ final class AgentHost: MeshHost {
         try machine.remember(memory, of: mesh)
     }
 
-    var memoryProblems: [String] { machine.memoryProblems + (keptProblem.map { [$0] } ?? []) }
+    var memoryProblems: [String] { machine.memoryProblems + [keptProblem, claim.problem].compactMap(\.self) }
 
     func trial(of mesh: MeshIdentity) -> TrialRecord? { machine.trial(of: mesh) }
 

@@ -246,17 +246,23 @@ struct Machine {
         try state.store(trial, of: mesh.interface)
     }
 
-    func lock(_ mesh: MeshIdentity) throws -> FileLock {
-        try state.lock(mesh.interface, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+    /// Takes an interface for a command.
+    func lock(_ mesh: MeshIdentity) throws(DataplaneError) -> FileLock {
+        let lock = try state.lock(mesh.interface, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+        try InterfaceClaim.refuse(mesh.interface)
+        return lock
     }
 
     /// The same for a mesh that is to go: nobody stays behind a kill switch because a disk is full. Nil where the state
     /// folder takes no lock, which is said.
     func lockToTakeDown(_ mesh: MeshIdentity) throws(DataplaneError) -> FileLock? {
         do throws(DataplaneError) {
-            return try state.lock(mesh.interface, readingOnly: true, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+            let lock = try state.lock(mesh.interface, readingOnly: true, onWait: { Self.tellOfWaiting(for: $0, mesh) })
+            try InterfaceClaim.refuse(mesh.interface)
+            return lock
         } catch {
             guard [EROFS, ENOSPC, EDQUOT].contains(error.errno) else { throw error }
+            try InterfaceClaim.refuse(mesh.interface)
             Terminal.standard.write(
                 "warning: \(error.description): no other run of weft is kept from changing \(mesh.interface) now",
                 to: .error)

@@ -11,12 +11,16 @@ package import WeftPlan
 ///   - operation: what was to be done: `change wg0`.
 ///   - proc: where /proc is.
 package func requireNetworkRights(for operation: String, proc: String = "/proc") throws(DataplaneError) {
-    guard let status = try? SmallFile.read("\(proc)/self/status"), let mask = effectiveCapabilities(status) else {
-        return
-    }
-    // CAP_NET_ADMIN, from linux/capability.h.
-    guard mask & (1 << 12) == 0 else { return }
+    guard hasNetworkRights(process: "self", proc: proc) == false else { return }
     throw DataplaneError(Errno(EPERM), Request(.openSocket, operation))
+}
+
+/// Whether a process may change the network; nil where /proc does not say.
+package func hasNetworkRights(process: String, proc: String = "/proc") -> Bool? {
+    guard let status = try? SmallFile.read("\(proc)/\(process)/status"), let mask = effectiveCapabilities(status)
+    else { return nil }
+    // CAP_NET_ADMIN, from linux/capability.h.
+    return mask & (1 << 12) != 0
 }
 
 /// The mask in the line `CapEff:`; nil where there is none.
