@@ -106,7 +106,8 @@ let package = Package(
             dependencies: ["WeftAgent", "WeftModel", "WeftPlan", "WeftTestSupport", "WeftTopology"],
             swiftSettings: settings),
         .testTarget(
-            name: "WeftCommandTests", dependencies: ["weft", "WeftCommand", "WeftModel", "WeftPlan", "WeftRender"],
+            name: "WeftCommandTests",
+            dependencies: ["weft", "WeftAgent", "WeftCommand", "WeftModel", "WeftPlan", "WeftRender"],
             swiftSettings: settings),
         .testTarget(
             name: "ExamplesTests",

@@ -7,16 +7,28 @@ internal import WeftRender
 internal import WeftStatus
 
 /// Writes lines for people and for journald, which takes the level from a prefix; see sd-daemon(3).
-struct AgentLog {
-    let least: AgentEvent.Level
+///
+/// Nothing waits for who reads it: while there is no room, lines are left out, and the next one that fits says how many.
+final class AgentLog {
+    private let least: AgentEvent.Level
+    private let terminal: Terminal
     /// Whether standard error is the journal: it knows the time itself.
     private let isJournal = getenv("JOURNAL_STREAM") != nil
+    private var leftOut = 0
 
-    init(least: AgentEvent.Level) { self.least = least }
+    init(least: AgentEvent.Level, on terminal: Terminal = .standard) { (self.least, self.terminal) = (least, terminal) }
 
     func write(_ event: AgentEvent) {
         if event.level < least { return }
-        Terminal.standard.write(line(event), to: .error)
+        if leftOut > 0 {
+            let words = leftOut == 1 ? "1 line was" : "\(leftOut) lines were"
+            var gap = AgentEvent(
+                .warning, .agent, interface: nil, "\(words) left out here: whoever reads the log did not keep up")
+            gap.time = event.time
+            // What was cut off ends here.
+            if terminal.offer("\n\(line(gap))", to: .error) { leftOut = 0 }
+        }
+        if leftOut > 0 || !terminal.offer(line(event), to: .error) { leftOut += 1 }
     }
 
     private func line(_ event: AgentEvent) -> String {

@@ -40,6 +40,33 @@ package final class Terminal: Sendable {
         failures.withLock { $0[stream] = failure }
     }
 
+    /// Writes a line where that needs no waiting: who reads a pipe may stand still.
+    ///
+    /// - Returns: false where there was no room for all of it.
+    package func offer(_ line: String, to stream: Stream) -> Bool {
+        if failures.withLock({ $0[stream] != nil }) { return true }
+        var whole = line + "\n"
+        let number = descriptor(of: stream)
+        return whole.withUTF8 { bytes in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                var room = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+                guard poll(&room, 1, 0) == 1 else { return false }
+                // A pipe that has room has it for so much: see PIPE_BUF in pipe(7).
+                let piece = UnsafeBufferPointer(rebasing: rest.prefix(4096))
+                let count = Glibc.write(number, piece.baseAddress, piece.count)
+                if count < 0 {
+                    if errno == EINTR { continue }
+                    let failure = errno
+                    if failure == EPIPE { failures.withLock { $0[stream] = failure } }
+                    return failure != EAGAIN
+                }
+                rest = rest.dropFirst(count)
+            }
+            return true
+        }
+    }
+
     /// What kept standard output from being written, in the system's words; nil where nothing did, or where only
     /// nobody was reading any more.
     package var failure: String? {

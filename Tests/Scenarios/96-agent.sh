@@ -64,6 +64,14 @@ exits 0 "a plan is not" weft fra plan --detailed-exitcode
 exits 1 "a second agent refuses" enter fra "$WEFT" agent run --socket /run/weft/other.sock "$topology"
 contains "naming the first" "an agent (process $agent)" "$output"
 exits 1 "and on the same socket too" enter fra "$WEFT" agent run "$topology"
+elsewhere=$(mesh_folder fra)/elsewhere
+exits 1 "a second one with a state folder of its own refuses too" \
+    enter fra "$WEFT" agent run --state-dir "$elsewhere" --socket /run/weft/other.sock "$topology"
+contains "naming the first" "another weft (process $agent)" "$output"
+exits 1 "and so does an apply with one" weft fra apply --state-dir "$elsewhere"
+contains "by its process" "another weft (process $agent)" "$output"
+exits 1 "and a down" weft fra down --state-dir "$elsewhere"
+contains "with what to do" "change the topology that it watches" "$output"
 
 # ---------------------------------------------------------------------------------------------------- healing
 ip_fra() { enter fra ip "$@"; }
@@ -161,6 +169,40 @@ agent_stop
 same "told to stop, it ends well" 0 "$agent_status"
 same "and leaves all as it is" "$before" "$(live fra)"
 succeeds "now apply has it" weft fra apply
+
+# ------------------------------------------------------------------------------------------ others who are in the way
+# Names are anybody's: somebody without rights has taken the one by which agents find each other.
+cat >"$(mesh_folder fra)/squat" <<'END'
+import signal, socket
+squatter = socket.socket(socket.AF_UNIX)
+squatter.bind("\0weft/wg0")
+squatter.listen()
+print("taken", flush=True)
+signal.pause()
+END
+launch fra setpriv --reuid 65534 --regid 65534 --clear-groups /usr/bin/python3 "$(mesh_folder fra)/squat" >"$(mesh_folder fra)/taken"
+squatter=$!
+eventually 10 "somebody without rights has taken the name of wg0" grep -q taken "$(mesh_folder fra)/taken"
+# And whoever reads the log does not: the pipe is full.
+mkfifo "$(mesh_folder fra)/log"
+exec 8<>"$(mesh_folder fra)/log"
+dd if=/dev/zero of="$(mesh_folder fra)/log" bs=4096 count=64 oflag=nonblock status=none 2>/dev/null || true
+launch fra "$WEFT" agent run "$topology" >"$(mesh_folder fra)/log" 2>&1
+agent=$!
+eventually 15 "an agent works without a name, and without anybody who reads its log" converged
+contains "and says what it does without" "would not be noticed" "$(field fra "['memory']")"
+heals "a route removed meanwhile" ip_fra route del 10.80.0.6/32 dev wg0
+timeout 1 cat <&8 >/dev/null || true
+ip_fra route del 10.80.0.6/32 dev wg0
+read_on() {
+    timeout 1 cat <&8 >>"$(mesh_folder fra)/read-on" || true
+    grep -q "lines were left out here" "$(mesh_folder fra)/read-on"
+}
+eventually 10 "read again, the log says how much was left out" read_on
+kill "$squatter"
+wait "$squatter" 2>/dev/null
+agent_stop
+exec 8>&-
 
 # ----------------------------------------------------------------------------------------------- git and symlinks
 git_do() { git -C "$1" -c user.name=t -c user.email=t@example.net "${@:2}" >/dev/null 2>&1; }
