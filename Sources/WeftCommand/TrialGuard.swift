@@ -41,6 +41,9 @@ final class TrialGuard {
     /// What the controller says that a person should see.
     private final class ProblemBox { var lines: [String] = [] }
 
+    /// Who waits for the trial's end may be gone: what became of it is also told there.
+    private static let systemLog = SystemLog()
+
     /// Takes the interface's lock over, and finds out what to go back to. Changes nothing.
     init(
         _ candidate: LoadedTopology, path: String, options: HostOptions, output: OutputOptions,
@@ -85,6 +88,9 @@ final class TrialGuard {
         controller = MeshController(host: host, settings: settings) { event in
             // What is done, and what is found beforehand, is said in its own words.
             let isSaid = [.drift, .apply, .revision].contains(event.kind)
+            if event.kind == .confirm {
+                Self.systemLog.write(level: event.level.rawValue, "\(context.mesh.interface): \(event.message)".visible)
+            }
             if event.kind == .confirm || event.level >= .warning && !isSaid { problems.lines.append(event.message) }
         }
         controller.progress = { [unowned self] in note($0, $1) }
@@ -138,10 +144,13 @@ final class TrialGuard {
             code = 1
             if controller.isSettled {
                 markUndone()
+                tell(.notice, "what was before is in force again")
             } else if now - start < Self.patience {
                 return false
             } else {
-                say("what was before could not be reached; the next weft goes on with it")
+                let words = "what was before could not be reached; the next weft goes on with it"
+                say(words)
+                tell(.error, words)
             }
         case .confirmed: code = controller.isSettled ? 0 : 1
         case .untried, nil:
@@ -203,6 +212,11 @@ final class TrialGuard {
     private func say(_ line: String) {
         let text = line.prefix(1).uppercased() + line.dropFirst() + "."
         terminal.write(text.visible, to: output.format == .text ? .output : .error)
+    }
+
+    private func tell(_ level: AgentEvent.Level, _ line: String) {
+        let interface = controller.force.map { "\($0.mesh.interface): " } ?? ""
+        Self.systemLog.write(level: level.rawValue, (interface + line).visible)
     }
 
     private func note(_ application: Application, _ decided: Range<Int>) {

@@ -288,4 +288,58 @@ sleep 2 # who is up must have been seen to be up
 ana "mtu: 1290"
 commit
 eventually 40 "a commit is confirmed also by the repository that can still be read" log "the git remote answered"
+kill "$agent"
+wait "$agent" 2>/dev/null
+
+# ----------------------------------------------------------- what answered before it, and does not behind a kill switch
+launch fra git daemon --reuseaddr --export-all --base-path="$_mesh_folder" --listen="$fra4" "$git" 2>/dev/null
+cat >"$_mesh_folder/datagrams" <<'END'
+# Takes datagrams: `port NUMBER` answers each as a name server that knows nothing, `path PATH` writes each down as a line.
+import os, socket, sys
+if sys.argv[1] == "port":
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("0.0.0.0", int(sys.argv[2])))
+    while True:
+        query, client = server.recvfrom(512)
+        server.sendto(query[:2] + b"\x80\x02" + query[4:], client)
+os.makedirs(os.path.dirname(sys.argv[2]), exist_ok=True)
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind(sys.argv[2])
+while True:
+    print(journal.recv(4096).decode(), flush=True)
+END
+launch fra /usr/bin/python3 "$_mesh_folder/datagrams" port 53
+launch ana /usr/bin/python3 "$_mesh_folder/datagrams" path /run/systemd/journal/dev-log >"$home/journal"
+eventually 10 "somebody keeps the system's log" enter ana test -S /run/systemd/journal/dev-log
+journal() { grep -qF -e "$1" "$home/journal"; }
+enter ana sh -c "echo nameserver $fra4 >/etc/resolv.conf"
+git -C "$topology" init -q && git -C "$topology" remote add origin "git://$fra4/git"
+good=$(live ana)
+ana "useExit: fra" "killSwitch: true"
+launch ana "$WEFT" apply --yes --confirm-within $within "$topology" >/dev/null 2>&1
+front=$!
+eventually 15 "the system's log tells of a kill switch on trial" journal "is on trial for $within s"
+kill -9 $front
+wait $front 2>/dev/null
+eventually $((within + 20)) "it is taken back, with nobody there, and the log says so" journal "what was before is in force again"
+reason=$(grep "was taken back" "$home/journal")
+contains "for the port that git is fetched from takes no connections" "no answer from $fra4:9418" "$reason"
+contains "and the name server says nothing" "the name server $fra4" "$reason"
+lacks "the hub did answer" "10.80.0.1" "$reason"
+eventually 10 "all is as it was" same_as_before
+rm -rf "$topology/.git"
+enter ana sh -c ": >/etc/resolv.conf"
+
+ana "mtu: 1290"
+agent --git "git://$fra4/git" --interval 1 --confirm-within ${within}s
+eventually 20 "an agent follows git over the network" log "the host is as the topology wants it"
+sleep 2 # who is up must have been seen to be up
+ana "mtu: 1290" "useExit: fra" "killSwitch: true"
+commit
+eventually 15 "a commit that cuts off where it came from is named" log "would cut the git remote $fra4"
+eventually $((within + 30)) "it is taken back" log "was taken back: no answer from $fra4:9418, the git remote"
+eventually 10 "all is as it was" same_as_before
+ana "mtu: 1280"
+commit
+eventually 20 "and the repository can be read: the next commit comes" mtu_is 1280
 done_testing
