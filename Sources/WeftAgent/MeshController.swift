@@ -278,7 +278,9 @@ package final class MeshController<Host: MeshHost> {
         let operations = plan.operations.map(\.operation)
         if operations.isEmpty {
             if !plan.endpointsToRemember.isEmpty { remember(Application(plan)) }
-            if stage != .converged, !isSettled { say(.info, .apply, "the host is as the topology wants it") }
+            if stage != .converged, !isSettled, force?.revision.origin != .nothing {
+                say(.info, .apply, "the host is as the topology wants it")
+            }
             stage = plan.obstacles.isEmpty ? .converged : .blocked
             (isSettled, remaining, hints, reported) = (true, nil, [], [])
             guarding.forgetOld(at: now)

@@ -200,7 +200,8 @@ final class AgentService {
         breath = now + min(now - start, .seconds(1))
         setClock()
         let delay = max(.zero, (soonest ?? now + .seconds(5)) - now)
-        if delay > .zero, !isReady {
+        // What comes after the agent may count on its firewall: also on that of a change that is yet to begin its trial.
+        if delay > .zero, !isReady, !meshes.contains(where: \.controller.isMeasuring) {
             isReady = true
             notifier.ready()
         }
@@ -245,14 +246,14 @@ final class AgentService {
 
     private func reloadNow() {
         nextReload = .now + Self.reloadPause
-        notifier.reloading()
+        if isReady { notifier.reloading() }
         clockKeeper.calendar.reload()
         for mesh in meshes {
             rearm(mesh)
             mesh.controller.reload()
         }
         tick()
-        notifier.ready()
+        if isReady { notifier.ready() }
     }
 
     private func takeClock() {

@@ -3,10 +3,10 @@
 # stay; a kill switch is there before the network; a device in user space outlives the agent.
 # beds: vm
 # vm: --systemd --twice --memory 1024
-# timeout: 150
+# timeout: 240
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/assert.sh"
-need dpkg-deb objdump systemctl wireguard-go wg nft python3 setpriv || done_testing
+need dpkg-deb git objdump systemctl wireguard-go wg nft python3 setpriv || done_testing
 
 # Made once, and found again after the start of the machine.
 folder=/opt/weft-test
@@ -16,7 +16,8 @@ far_key=/etc/weft/far.key
 
 # ------------------------------------------------------------------------------------- before the machine starts
 # Runs as on a machine that is still without systemd: a package that is installed into an image, and an agent that once
-# kept a topology, which is gone by the time of the start.
+# kept a topology. It was killed, with the whole machine, in the middle of the trial of another one, in what another boot ID
+# makes another run of the machine.
 if [ -n "${WEFT_VM_BEFORE-}" ]; then
     set -e
     mkdir -p $folder $topology
@@ -35,18 +36,34 @@ END
     dpkg-deb -R $folder/weft_*.deb $folder/next
     sed -i -E 's/^Version: (.*)/Version: \1+next/' $folder/next/DEBIAN/control
     dpkg-deb -b $folder/next $folder/next.deb
-    "$WEFT" agent run &
+    tr 0-9 1-90 </proc/sys/kernel/random/boot_id >$folder/boot_id
+    mount --bind $folder/boot_id /proc/sys/kernel/random/boot_id
+    "$WEFT" agent run --confirm-within 60m --confirm-manually &
     agent=$!
-    for ((i = 0; i < 150; i++)); do
-        if "$WEFT" agent status 2>/dev/null | grep -q '"stage" *: *"converged"'; then break; fi
+    shows() { # REGEX: in the agent's document
+        for ((i = 0; i < 150; i++)); do
+            if "$WEFT" agent status 2>/dev/null | grep -qE "$1"; then return; fi
+            sleep 0.2
+        done
+        return 1
+    }
+    shows '"stage" *: *"converged"'
+    sed -i.first '/^  here:/s/}$/, mtu: 1300}/' $topology/mesh.yaml
+    mv $topology/mesh.yaml.first $folder/first.yaml
+    shows '"onTrial" *:'
+    for ((i = 0; i < 50; i++)); do
+        [ "$(cat /sys/class/net/wg0/mtu)" != 1300 ] || break
         sleep 0.2
     done
-    kill $agent
+    [ "$(cat /sys/class/net/wg0/mtu)" = 1300 ]
+    kill -9 $agent
     wait $agent || true
+    umount /proc/sys/kernel/random/boot_id
+    # In the same run of the machine the next agent would go on with that trial.
+    echo "WEFT_AGENT_OPTIONS=--confirm-within 60m --confirm-manually" >/etc/default/weft
     ip link delete wg0
     nft delete table inet weft-wg0
     for family in -4 -6; do ip $family rule flush protocol 119; done
-    mv $topology $topology.away
     cat >/etc/systemd/system/look.service <<END
 [Unit]
 DefaultDependencies=no
@@ -84,6 +101,14 @@ less ActiveEnterTimestampMonotonic weft.service network-pre.target && ok "and sa
     fail "and says so before that may start" "$(property ActiveEnterTimestampMonotonic network-pre.target)" "$(property ActiveEnterTimestampMonotonic)"
 eventually 30 "what comes after that has started" eval '[ -s /run/table-before-network ]'
 contains "when the kill switch of the kept topology was there" drop "$(cat /run/table-before-network)"
+contains "and it is that which is in force" '"kept"' "$(weft agent status)"
+matches "for the one in the folder was on trial when the machine went down" \
+    'topology [0-9a-f]+ was taken back: .*; it is not tried again' "$(journalctl --unit weft --output cat)"
+[ "$(cat /sys/class/net/wg0/mtu)" != 1300 ] && ok "nothing is left of that" || fail "nothing is left of that" "not 1300" 1300
+cp $folder/first.yaml $topology/mesh.yaml
+rm /etc/default/weft
+mv $topology $topology.away
+succeeds "a restart" systemctl restart weft
 contains "with the topology gone" '"kept"' "$(weft agent status)"
 same "no unit has failed" "" "$(systemctl --failed --no-legend)"
 
@@ -183,6 +208,46 @@ succeeds "now apply by hand has it" weft apply --yes --format json
 same "what root remembers is the agent's to read" weft "$(find /var/lib/weft -printf '%u\n' | sort -u)"
 succeeds "a start" systemctl start weft
 eventually 10 "goes on from there" converged
+
+# ----------------------------------------------------------------------------------------------- a very first start
+systemctl stop weft
+succeeds "down" weft down --yes
+rm -rf /var/lib/weft/*
+cp /etc/resolv.conf $folder/resolv.conf
+echo "nameserver 198.19.255.254" >/etc/resolv.conf
+succeeds "a start that knows of nothing before" systemctl start weft
+contains "is over when the kill switch is up" drop "$(nft list table inet weft-wg0 2>&1)"
+contains "though that cuts off the name server, and who answers was to be found out first" \
+    "would cut the name server 198.19.255.254" "$(journalctl --unit weft --output cat)"
+cat $folder/resolv.conf >/etc/resolv.conf
+eventually 20 "the tunnel carries" eval 'converged && carries'
+
+# -------------------------------------------------------------------------------------------------------------- git
+git() { command git -C $folder/repository -c user.name=t -c user.email=t@example.net "$@"; }
+commit() {
+    git add . && git commit -qm "another one"
+}
+mkdir $folder/repository
+cp $topology/mesh.yaml $folder/repository
+git init -qb main
+commit
+command git daemon --reuseaddr --export-all --base-path=$folder --listen=127.0.0.1 $folder/repository 2>/dev/null &
+daemon=$!
+echo "WEFT_AGENT_OPTIONS=--git git://127.0.0.1/repository --interval 1" >/etc/default/weft
+systemctl restart weft
+follows() { weft agent status 2>/dev/null | grep -q "\"commit\" *: *\"$(git rev-parse HEAD)\"" && converged; }
+eventually 30 "the unit follows a repository" follows
+sed -i '/^  here:/s/}$/, mtu: 1320}/' $folder/repository/mesh.yaml
+commit
+eventually 30 "and each commit of it" eval 'follows && [ "$(cat /sys/class/net/wg0/mtu)" = 1320 ]'
+carries && ok "the tunnel carries" || fail "the tunnel carries" "an answer" "none"
+kill $daemon
+succeeds "a restart without the remote" systemctl restart weft
+eventually 20 "goes on with what it had" eval 'follows && [ "$(cat /sys/class/net/wg0/mtu)" = 1320 ]'
+rm /etc/default/weft
+succeeds "a restart without git" systemctl restart weft
+eventually 20 "has the folder's topology again" eval 'converged && [ "$(cat /sys/class/net/wg0/mtu)" != 1320 ] && carries'
+shook=$(shakes)
 
 # ---------------------------------------------------------------------------------------------------------- upgrade
 process=$(property MainPID)
