@@ -35,7 +35,7 @@ let package = Package(
             dependencies: ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftStatus", "WeftTopology"],
             swiftSettings: settings),
         .target(name: "WeftDiagnostics", swiftSettings: settings),
-        .target(name: "WeftFiles", dependencies: ["WeftDiagnostics"], swiftSettings: settings),
+        .target(name: "WeftFiles", dependencies: ["CLinux", "WeftDiagnostics"], swiftSettings: settings),
         .target(name: "WeftKeys", dependencies: ["CLinux", "CSodium", "WeftModel"], swiftSettings: byteSettings),
         .target(
             name: "WeftLinux",

@@ -65,8 +65,9 @@ static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L
 // A constant in older headers, in newer ones a macro that names another, which Swift does not see.
 static const __u32 weft_nft_bitwise_bool = NFT_BITWISE_BOOL;
 
-// F_SETLEASE: glibc has it with _GNU_SOURCE only, and <linux/fcntl.h> declares again what <fcntl.h> does.
+// F_SETLEASE and F_SETSIG: glibc has them with _GNU_SOURCE only, and <linux/fcntl.h> declares again what <fcntl.h> does.
 static const int weft_f_setlease = 1024;
+static const int weft_f_setsig = 10;
 
 // glibc declares these with _GNU_SOURCE only, which a module cannot define after the fact.
 // (<spawn.h> would bring <net/if.h>, which hides the kernel's own flags of links: hence the void pointers.)

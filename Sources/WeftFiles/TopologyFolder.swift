@@ -1,5 +1,6 @@
 // Reads a topology from disk: every file of it, as it was at one moment, or not at all.
 
+internal import CLinux
 import Glibc
 package import WeftDiagnostics
 
@@ -34,7 +35,8 @@ package struct TopologyFolder {
         if attempt.hasChanged {
             attempt.diagnostics = [
                 Diagnostic(
-                    "folder.unstable", .error, "\(path) kept changing while it was read",
+                    "folder.unstable", .error,
+                    attempt.writtenTo.map { "\($0) is being written to" } ?? "\(path) kept changing while it was read",
                     notes: [Diagnostic.Note("nothing was decided on it; run again when its writer is done")])
             ]
         }
@@ -57,6 +59,8 @@ private struct Attempt {
     var diagnostics: [Diagnostic] = []
     /// Something moved while it was read.
     var hasChanged = false
+    /// A file that somebody had open for writing.
+    var writtenTo: String?
     private var total = 0
     private var visited: [Identity] = []
     /// What each file was when it was read, by the path that led to it.
@@ -219,6 +223,12 @@ private struct Attempt {
             return
         }
         defer { close(descriptor) }
+        // A writer that makes a pause leaves half a file that stands still.
+        if isBeingWritten(descriptor) {
+            hasChanged = true
+            writtenTo = path
+            return
+        }
         var before = stat()
         guard fstat(descriptor, &before) == 0 else {
             fail(path, errno, "cannot be read")
@@ -273,6 +283,15 @@ private struct Attempt {
         bytes.removeLast(bytes.count - count)
         total += count
         files.append(SourceFiles.File(name: path, bytes: bytes))
+    }
+
+    /// Whether somebody has an open file open for writing: the kernel grants a read lease only where nobody has. Whoever
+    /// opens it to write waits until this descriptor is closed, so that what is read is whole. Where the kernel does not
+    /// say (another user's file, a file system without leases), the file's times have to do.
+    private func isBeingWritten(_ descriptor: Int32) -> Bool {
+        // By the signal the kernel asks to have the lease back. SIGIO would end the process; this one is ignored.
+        _ = fcntl(descriptor, weft_f_setsig, SIGURG)
+        return fcntl(descriptor, weft_f_setlease, Int32(F_RDLCK)) != 0 && errno == EAGAIN
     }
 
     private mutating func fail(_ path: String, _ code: Int32, _ what: String) {
