@@ -40,8 +40,10 @@ struct InterfaceClaim {
 
     /// Names are anybody's to take: who could not change the interface anyhow is not in charge of it.
     private static func isEntitled(_ holder: NameClaim.Holder) -> Bool {
-        holder.user == 0 || holder.user == geteuid()
-            || holder.process != 0 && hasNetworkRights(process: "\(holder.process)") == true
+        if holder.user == 0 || holder.user == geteuid() { return true }
+        let process = "\(holder.process)"
+        return holder.process != 0 && sharesUserNamespace(process: process)
+            && hasNetworkRights(process: process) == true
     }
 
     private static func name(of interface: String) -> String { "weft/\(interface)" }

@@ -15,6 +15,13 @@ package func requireNetworkRights(for operation: String, proc: String = "/proc")
     throw DataplaneError(Errno(EPERM), Request(.openSocket, operation))
 }
 
+/// Whether a process's rights are of the same kind as ours: in a user namespace of his own, everybody has all of them.
+package func sharesUserNamespace(process: String, proc: String = "/proc") -> Bool {
+    // The link in ns/ would say more, and may not be read by everybody.
+    guard let own = try? SmallFile.read("\(proc)/self/uid_map") else { return false }
+    return (try? SmallFile.read("\(proc)/\(process)/uid_map")) == own
+}
+
 /// Whether a process may change the network; nil where /proc does not say.
 package func hasNetworkRights(process: String, proc: String = "/proc") -> Bool? {
     guard let status = try? SmallFile.read("\(proc)/\(process)/status"), let mask = effectiveCapabilities(status)
