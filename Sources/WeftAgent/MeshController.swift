@@ -109,6 +109,8 @@ package final class MeshController<Host: MeshHost> {
     package private(set) var figures = Figures()
 
     var pending: Wake = [.topology]
+    /// Whether a pass went before it already.
+    private var isCompileOverdue = false
     private var reconciler: Reconciler<Host.Plane>?
     var memory = MeshMemory()
     var names: [String: [IPAddress]] = [:]
@@ -208,7 +210,11 @@ package final class MeshController<Host: MeshHost> {
             readTopology(at: now)
             return now
         }
-        if pending.contains(.compile) {
+        // What others have changed is put right first, by what is wanted already: to compile may take longer. But a storm of
+        // changes does not put it off for ever.
+        let isDriftFirst = isSettled && pending.contains(.pass) && !isCompileOverdue
+        isCompileOverdue = pending.contains(.compile) && isDriftFirst
+        if pending.contains(.compile), !isDriftFirst {
             pending.remove(.compile)
             compileAgain()
             return now
@@ -386,19 +392,4 @@ package final class MeshController<Host: MeshHost> {
     func say(_ level: AgentEvent.Level, _ kind: AgentEvent.Kind, _ message: String) {
         emit(AgentEvent(level, kind, interface: force?.mesh.interface, message))
     }
-}
-
-/// What a controller has done since its start.
-package struct Figures: Hashable, Sendable {
-    package var passes = 0
-    /// Passes that found something changed from outside.
-    package var drifts = 0
-    /// Plans that were applied because of it.
-    package var repairs = 0
-    /// Plans that were applied because something else was wanted.
-    package var applies = 0
-    /// Operations that were done.
-    package var changes = 0
-
-    package init() {}
 }

@@ -70,6 +70,7 @@ final class AgentService {
     private var meshes: [Mesh] = []
     private var subscribers: [LineServer.Client] = []
     private var tickTimer: EventLoop.Timer?
+    private var nextTick = ContinuousClock.now
     private var factsTimer: EventLoop.Timer?
     private var nextFacts = ContinuousClock.now
     private var reloadTimer: EventLoop.Timer?
@@ -210,7 +211,13 @@ final class AgentService {
 
     private func schedule(after delay: Duration) {
         tickTimer?.cancel()
+        nextTick = .now + delay
         tickTimer = loop.schedule(after: delay) { [unowned self] in tick() }
+    }
+
+    /// The same, where nothing is to be done before: work under way is not put off by what happens meanwhile.
+    private func scheduleSooner(after delay: Duration) {
+        if tickTimer?.isPending != true || .now + delay < nextTick { schedule(after: delay) }
     }
 
     private func feedWatchdog(every interval: Duration) {
@@ -291,7 +298,7 @@ final class AgentService {
                     .notice, .agent, interface: nil, "the kernel told of more changes than it could keep: all is read"))
         }
         for mesh in meshes { mesh.controller.noteKernelEvents(events.hints) }
-        schedule(after: max(.milliseconds(1), breath - .now))
+        scheduleSooner(after: max(.milliseconds(1), breath - .now))
         if !events.kinds.isDisjoint(with: [.link, .address, .route, .netconf]) { refreshFacts() }
     }
 

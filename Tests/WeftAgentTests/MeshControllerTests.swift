@@ -55,6 +55,35 @@ import WeftTestSupport
         #expect(agent.controller.problem == nil)
     }
 
+    @Test func driftIsRepairedBeforeAnythingIsCompiledAnew() throws {
+        let agent = Agent()
+        agent.host.put(1)
+        try agent.settle()
+        let compiled = agent.host.compiled
+        agent.kernel.routes = []
+        agent.controller.wake([.compile, .pass])
+        let mutations = agent.kernel.mutations
+        for _ in 0..<10 where agent.kernel.mutations == mutations { _ = agent.controller.step(at: agent.now) }
+        #expect(agent.kernel.mutations > mutations)
+        #expect(agent.host.compiled == compiled)
+        try agent.settle()
+        #expect(agent.host.compiled == compiled + 1)
+        #expect(try agent.isAsWanted(1))
+    }
+
+    @Test func aStormOfChangesDoesNotKeepItFromCompiling() throws {
+        let agent = Agent()
+        agent.host.put(1)
+        try agent.settle()
+        let compiled = agent.host.compiled
+        agent.controller.wake(.compile)
+        for _ in 0..<3 {
+            agent.controller.wake(.pass)
+            _ = agent.controller.step(at: agent.now)
+        }
+        #expect(agent.host.compiled == compiled + 1)
+    }
+
     @Test func aBrokenOneIsSaidOnce() throws {
         let agent = Agent()
         agent.host.put(1)
