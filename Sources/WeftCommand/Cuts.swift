@@ -59,6 +59,14 @@ extension Machine {
         }
     }
 
+    /// What the mesh, as it is wanted, keeps this host from: name servers, and where the topology is fetched from.
+    func cutOff(by desired: DesiredState, topology path: String, live: HostState) -> [Cut] {
+        let mesh = desired.identity
+        let guarded = guarded(
+            [], git: gitRemotes(of: path), desired.state, of: mesh, mark: live.device?.fwMark ?? 0)
+        return Cut.all(guarded, from: HostState(), to: desired.state, of: mesh, names: desired.peerNames)
+    }
+
     /// What a plan would cut off that a command knows of.
     ///
     /// - Parameter path: the topology's; nil: none is applied.

@@ -84,6 +84,12 @@ struct DoctorCommand: ParsableCommand {
                 plan: plan, observation: observation, desired: context.desired,
                 unreachable: try machine.endpointsWithoutRoute(context.desired, observation.state))
             document.findings += examination.findings
+            let cuts = machine.cutOff(by: context.desired, topology: source.topology, live: observation.state)
+            document.findings += cuts.map {
+                Finding(
+                    "cut-off", .warning, "the mesh keeps this host from \($0.guarded.words): \($0.then)",
+                    remedy: $0.remedy)
+            }
             if !offline { document.findings += PathExamination(context.desired, observation).findings }
         } catch {
             document.findings.append(Finding("host", .error, error.description))

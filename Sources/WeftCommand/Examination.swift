@@ -60,15 +60,17 @@ struct Examination {
             remedy: "`weft plan` shows \(count == 1 ? "it" : "them"), `weft apply` makes \(count == 1 ? "it" : "them")")
     }
 
-    /// Nil where the tunnel is up, or nothing is refused without it.
+    /// Nil where there is a tunnel, or nothing is refused without it.
     private var killSwitch: Finding? {
-        guard observation.state.firewall?.hasKillSwitch == true, observation.state.link?.isUp != true else {
-            return nil
-        }
+        let live = observation.state
+        let isUp = live.link?.isUp == true
+        guard live.firewall?.hasKillSwitch == true, !isUp || live.peers.isEmpty else { return nil }
         return Finding(
             "kill-switch", .warning,
             "the kill switch is shut: without the tunnel, what goes elsewhere than to `allow` is refused",
-            remedy: "`weft apply` brings the tunnel up; `weft down` opens the kill switch")
+            remedy: isUp
+                ? "there is no peer: name another exit with `useExit`; `weft down` opens the kill switch"
+                : "`weft apply` brings the tunnel up; `weft down` opens the kill switch")
     }
 
     /// Nil where the host passes nothing on.

@@ -165,10 +165,7 @@ struct Machine {
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
         facts.hasForwardingOff = features.hasForwardingOff(on: draft.interface)
-        if !draft.state.rules.isEmpty {
-            facts.otherTunnels = try features.otherTunnels(than: draft.interface)
-            facts.nameServers = features.nameServers()
-        }
+        if !draft.state.rules.isEmpty { facts.otherTunnels = try features.otherTunnels(than: draft.interface) }
         if draft.state.resolver != nil { facts.resolvers = resolver.available() }
         return facts
     }

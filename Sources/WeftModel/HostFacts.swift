@@ -39,9 +39,6 @@ package struct HostFacts: Sendable {
     /// The host's other WireGuard interfaces, whoever made them. Looked up only for a full tunnel.
     package var otherTunnels: [OtherTunnel] = []
 
-    /// The name servers that the host asks without the mesh. Looked up only for a full tunnel.
-    package var nameServers: [IPAddress] = []
-
     /// A WireGuard interface besides the mesh's own.
     package struct OtherTunnel: Hashable, Sendable {
         package var interface: String

@@ -71,9 +71,10 @@ package struct StatusText {
     /// Where the tunnel carries nothing, who wonders about a dead network finds out why.
     private func killSwitch(_ page: inout Page) {
         guard document.firewall?.killSwitch == true, !document.up || document.summary.up == 0 else { return }
-        let state = !document.present ? "gone" : document.up ? "up, and no peer is" : "down"
+        let state =
+            !document.present ? "the interface is gone" : document.up ? "no peer is up" : "the interface is down"
         page.plain(
-            "  The kill switch is shut: the tunnel is \(state), and what goes elsewhere than to `allow` is refused.",
+            "  The kill switch is shut: \(state), and what goes elsewhere than to `allow` is refused.",
             .remove)
     }
 

@@ -82,10 +82,7 @@ extension Compiler {
         checkMasqueradeInterfaces()
         if facts.hasFirewall == false, state.firewall != nil { doWithoutFirewall(&state) }
         if let dns = node.dns { check(dns, prefixes) }
-        if let killSwitch = node.killSwitch, tunnel != nil {
-            warnAboutOtherTunnels(killSwitch)
-            if node.dns == nil { warnAboutNameServers(killSwitch) }
-        }
+        if let killSwitch = node.killSwitch, tunnel != nil { warnAboutOtherTunnels(killSwitch) }
         if let tunnel, let exit = tunnel.exit { checkFamilies(of: tunnel, exit) }
     }
 
@@ -118,26 +115,6 @@ extension Compiler {
                     "host.kill-switch-cuts-off", .warning,
                     "the kill switch of \(node.name) refuses what goes out by \(tunnel.interface)\(owner): \(list)",
                     at: killSwitch.place, notes: notes))
-        }
-    }
-
-    /// A server in a network that the host is connected to is asked there, past the tunnel: that is refused.
-    private mutating func warnAboutNameServers(_ killSwitch: KillSwitch) {
-        let allowed = killSwitch.allow.map(\.value)
-        for server in facts.nameServers where !allowed.contains(where: { $0.contains(server) }) {
-            let network = facts.connectedNetworks.first { $0.prefix.contains(server) }
-            guard network != nil || server.isLinkLocal else { continue }
-            let place = network.map { ", which is in \($0.prefix) on \($0.interface)" } ?? ""
-            diagnostics.append(
-                Diagnostic(
-                    "host.kill-switch-name-server", .warning,
-                    "the kill switch of \(node.name) refuses what this host asks its name server \(server)\(place)",
-                    at: killSwitch.place,
-                    notes: [
-                        Diagnostic.Note(
-                            "give \(node.name) `dns: {servers: […]}` that it reaches through its exit; or put \(server) into "
-                                + "`killSwitch: {allow: […]}`, and names are asked for outside of the tunnel")
-                    ]))
         }
     }
 

@@ -15,7 +15,7 @@ extension Validator {
                     at: killSwitch.place,
                     notes: [Diagnostic.Note("it refuses what does not go through the exit; name one with `useExit`")])
             }
-            if let killSwitch = node.killSwitch { check(killSwitch) }
+            if let killSwitch = node.killSwitch { check(killSwitch, of: index) }
             if let masquerade = node.masquerade { check(masquerade, of: index) }
             if node.isExit, isActive[index] { checkWayBack(to: index) }
             guard let exit = node.useExit else { continue }
@@ -82,7 +82,22 @@ extension Validator {
     }
 
     /// Each prefix by itself was looked at as it was read.
-    private mutating func check(_ killSwitch: KillSwitch) {
+    private mutating func check(_ killSwitch: KillSwitch, of index: Int) {
+        let cut = nodes[index].allowedIPs.map(\.value).filter { network in
+            !killSwitch.allow.contains { $0.value.contains(network) }
+        }
+        if !cut.isEmpty, isNew(killSwitch.place) {
+            let shown = cut.prefix(4).map(\.description).joined(separator: ", ") + (cut.count > 4 ? " …" : "")
+            problems.warning(
+                "topology.kill-switch-own-network",
+                "the kill switch refuses what \"\(nodes[index].name)\" itself sends to \(shown), behind it: DHCP, names, pings",
+                at: killSwitch.place,
+                notes: [
+                    Diagnostic.Note(
+                        "put that into `killSwitch: {allow: […]}` where this is not meant; what it passes on between there "
+                            + "and the tunnel is not refused")
+                ])
+        }
         for family in IPAddress.Family.allCases {
             let list = killSwitch.allow.filter { $0.value.family == family }
             guard let first = list.first, coversAll(list.map(\.value)), isNew(first.place) else { continue }

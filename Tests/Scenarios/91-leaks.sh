@@ -155,6 +155,8 @@ switch=on
 launch ana ip -ts monitor link >>"$_mesh_folder/links" 2>&1
 monitor=$!
 disown $monitor
+is_leaving() { [ -n "$(watched)" ]; }
+eventually 5 "packets leave until then" is_leaving
 applied "the first apply"
 sleep $settle
 watched >/dev/null

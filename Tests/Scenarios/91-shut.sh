@@ -36,16 +36,21 @@ is_shut "up"
 lacks "with a tunnel that carries, status has nothing to say of it" "kill switch is shut" "$(weft ana status)"
 same "but for programs" true "$(weft ana status --format json | jq .firewall.killSwitch)"
 lacks "nor has doctor" "kill switch is shut" "$(weft ana doctor --offline)"
+enter ana sh -c 'echo nameserver 198.18.99.99 >/etc/resolv.conf'
+contains "but a name server beside the tunnel is cut off, and doctor says by what" \
+    "the mesh keeps this host from the name server 198.18.99.99: the kill switch would refuse it" "$(weft ana doctor --offline)"
+enter ana sh -c 'echo nameserver 9.9.9.9 >/etc/resolv.conf'
+lacks "one that is reached through the exit is not" "name server" "$(weft ana doctor --offline)"
 
 enter ana ip link set wg0 down
 is_shut "set down"
-contains "status says so" "The kill switch is shut: the tunnel is down" "$(weft ana status)"
+contains "status says so" "The kill switch is shut: the interface is down" "$(weft ana status)"
 contains "and doctor" "the kill switch is shut" "$(weft ana doctor --offline)"
 contains "with the way out" '`weft down` opens' "$(weft ana doctor --offline)"
 enter ana ip link delete wg0
 is_shut "without its link"
-contains "status says so" "The kill switch is shut: the tunnel is gone" "$(weft ana status)"
-contains "without a topology too" "The kill switch is shut: the tunnel is gone" "$(enter ana "$WEFT" status /nowhere)"
+contains "status says so" "The kill switch is shut: the interface is gone" "$(weft ana status)"
+contains "without a topology too" "The kill switch is shut: the interface is gone" "$(enter ana "$WEFT" status /nowhere)"
 contains "and doctor" "the kill switch is shut" "$(weft ana doctor --offline)"
 converges ana
 

@@ -60,8 +60,10 @@ import WeftRender
                 + "Let it through: `x`.")
     }
 
-    @Test(arguments: [nil, false, true]) func aKillSwitchWithoutATunnelIsNamed(isUp: Bool?) throws {
+    @Test(arguments: [(nil, true), (false, true), (true, true), (true, false)])
+    func aKillSwitchWithoutATunnelIsNamed(isUp: Bool?, hasPeer: Bool) throws {
         var state = HostState()
+        if hasPeer { state.peers = [Peer(publicKey: try #require(key), allowedIPs: [])] }
         state.link = isUp.map { Link(name: "wg0", mtu: 1420, isUp: $0, alias: "weft:corp") }
         state.firewall = Firewall(chains: [
             FirewallChain(
@@ -69,12 +71,13 @@ import WeftRender
                 rules: [FirewallRule([.counter, .reject(.prohibited)])])
         ])
         let desired = DesiredState(mesh: "corp", interface: "wg0", node: "ana", state: state)
-        let observation = Observation(state: state, time: UnixTime(seconds: 1_800_000_000))
+        var observation = Observation(state: state, time: UnixTime(seconds: 1_800_000_000))
+        observation.statistics = state.peers.map { _ in PeerStatistics() }
         let plan = Plan(
             mesh: MeshIdentity(mesh: "corp", interface: "wg0"), desired: desired, observed: observation,
             memory: MeshMemory())
         let findings = Examination(plan: plan, observation: observation, desired: desired).findings
-        #expect(findings.contains { $0.check == "kill-switch" && $0.level == .warning } == (isUp != true))
+        #expect(findings.contains { $0.check == "kill-switch" && $0.level == .warning } == (isUp != true || !hasPeer))
     }
 
     @Test func noMTUIsAdvisedThatCostsIPv6() {

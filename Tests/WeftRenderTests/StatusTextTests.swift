@@ -87,11 +87,11 @@ extension Samples {
         let rest = "and what goes elsewhere than to `allow` is refused."
         #expect(line() == nil)
         observation.state.peers = []
-        #expect(line() == "  The kill switch is shut: the tunnel is up, and no peer is, \(rest)")
+        #expect(line() == "  The kill switch is shut: no peer is up, \(rest)")
         observation.state.link?.isUp = false
-        #expect(line() == "  The kill switch is shut: the tunnel is down, \(rest)")
+        #expect(line() == "  The kill switch is shut: the interface is down, \(rest)")
         observation.state.link = nil
-        #expect(line() == "  The kill switch is shut: the tunnel is gone, \(rest)")
+        #expect(line() == "  The kill switch is shut: the interface is gone, \(rest)")
     }
 
     @Test(arguments: [

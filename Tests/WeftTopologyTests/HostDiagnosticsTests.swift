@@ -60,29 +60,6 @@ import WeftModel
         #expect(try topology().compilation(of: "ana", facts).diagnostics.isEmpty)
     }
 
-    /// One that is reached through the exit, or by the mesh's own `dns`, is none of these.
-    @Test func aNameServerThatAKillSwitchCutsOffIsNamed() throws {
-        var facts = HostFacts(connectedNetworks: [.init(prefix: try prefix("192.168.1.0/24"), interface: "eth0")])
-        facts.nameServers = [
-            try #require(IPAddress("9.9.9.9")), try #require(IPAddress("192.168.1.1")),
-            try #require(IPAddress("127.0.0.1")), try #require(IPAddress("fe80::1")),
-        ]
-        func found(_ client: String) throws -> [Diagnostic] {
-            try topology(client: "useExit: fra\n    \(client)").compilation(of: "ana", facts).diagnostics
-        }
-        let shut = try found("killSwitch: true")
-        #expect(
-            shut.map(\.message) == [
-                "the kill switch of ana refuses what this host asks its name server 192.168.1.1, which is in 192.168.1.0/24 "
-                    + "on eth0",
-                "the kill switch of ana refuses what this host asks its name server fe80::1",
-            ])
-        #expect(shut.first?.notes.first?.message.contains("put 192.168.1.1 into `killSwitch: {allow") == true)
-        #expect(try found("killSwitch: {allow: [192.168.1.1, \"fe80::/64\"]}").isEmpty)
-        #expect(try found("killSwitch: true\n    dns: {servers: [10.80.0.1]}").isEmpty)
-        #expect(try found("table: 1000").isEmpty)
-    }
-
     @Test func nameServersAreSetAndDoubtful() throws {
         let mesh = try topology(client: "dns: {servers: [10.80.0.1, 9.9.9.9], domains: [corp.internal]}")
         var facts = HostFacts()
