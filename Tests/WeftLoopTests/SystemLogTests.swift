@@ -1,5 +1,6 @@
 // The system's log: a line arrives as syslog's, and nobody waits for one who does not read.
 
+import CLinux
 import Glibc
 import Testing
 
