@@ -9,7 +9,7 @@ private let allowed: [String: Set<String>] = [
     // What an agent decides, without a clock or a socket of its own; its loop is put together where the commands are.
     "WeftAgent": ["WeftDiagnostics", "WeftModel", "WeftPlan", "WeftReconcile", "WeftStatus", "WeftTopology"],
     "WeftDiagnostics": [],
-    "WeftFiles": ["Glibc", "WeftDiagnostics"],
+    "WeftFiles": ["CLinux", "Glibc", "WeftDiagnostics"],
     "WeftKeys": ["CLinux", "CSodium", "Glibc", "WeftModel"],
     "WeftLinux": [
         // Diagnostics for the files of a topology, which the state folder keeps.
