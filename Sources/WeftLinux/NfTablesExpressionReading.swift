@@ -137,7 +137,14 @@ extension FirewallExpression {
     }
 
     private static func conntrack(_ fields: inout ExpressionFields) -> FirewallExpression? {
-        guard let key = fields.number(NFTA_CT_KEY).flatMap({ Conntrack(number: $0) }) else { return nil }
+        guard let number = fields.number(NFTA_CT_KEY) else { return nil }
+        if let direction = fields.number(NFTA_CT_DIRECTION) {
+            guard let direction = TupleDirection(number: direction), let field = TupleField(number: number),
+                let register = fields.register(NFTA_CT_DREG)
+            else { return nil }
+            return .tuple(direction, field, into: register)
+        }
+        guard let key = Conntrack(number: number) else { return nil }
         if let register = fields.register(NFTA_CT_DREG) { return .conntrack(key, into: register) }
         return fields.register(NFTA_CT_SREG).map { .setConntrack(key, from: $0) }
     }

@@ -18,7 +18,7 @@ extension FirewallExpression {
     var kernelName: String {
         switch self {
         case .meta, .setMeta: "meta"
-        case .conntrack, .setConntrack: "ct"
+        case .conntrack, .setConntrack, .tuple: "ct"
         case .payload: "payload"
         case .bitwise: "bitwise"
         case .byteOrder16: "byteorder"
@@ -53,6 +53,10 @@ extension FirewallExpression {
         case .setConntrack(let key, let source):
             encoder.number(NFTA_CT_KEY, key.number)
             register(NFTA_CT_SREG, source)
+        case .tuple(let direction, let field, let target):
+            encoder.number(NFTA_CT_KEY, field.number)
+            encoder.attribute(UInt16(NFTA_CT_DIRECTION), direction.number)
+            register(NFTA_CT_DREG, target)
         case .payload(let base, let offset, let length, let target):
             encoder.number(NFTA_PAYLOAD_BASE, base.number)
             encoder.number(NFTA_PAYLOAD_OFFSET, offset)
@@ -157,6 +161,40 @@ extension FirewallExpression.Conntrack {
     init?(number: UInt32) {
         guard let key = Self.allCases.first(where: { $0.number == number }) else { return nil }
         self = key
+    }
+}
+
+extension FirewallExpression.TupleDirection {
+    /// IP_CT_DIR_*
+    var number: UInt8 {
+        switch self {
+        case .original: UInt8(IP_CT_DIR_ORIGINAL.rawValue)
+        case .reply: UInt8(IP_CT_DIR_REPLY.rawValue)
+        }
+    }
+
+    init?(number: UInt32) {
+        guard let direction = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = direction
+    }
+}
+
+extension FirewallExpression.TupleField {
+    /// NFT_CT_*
+    var number: UInt32 {
+        switch self {
+        case .source4: NFT_CT_SRC_IP.rawValue
+        case .destination4: NFT_CT_DST_IP.rawValue
+        case .source6: NFT_CT_SRC_IP6.rawValue
+        case .destination6: NFT_CT_DST_IP6.rawValue
+        case .sourcePort: NFT_CT_PROTO_SRC.rawValue
+        case .destinationPort: NFT_CT_PROTO_DST.rawValue
+        }
+    }
+
+    init?(number: UInt32) {
+        guard let field = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = field
     }
 }
 

@@ -27,6 +27,21 @@ package enum FirewallExpression: Hashable, Sendable {
         case mark
     }
 
+    /// One of the two tuples that connection tracking has of a flow: as its opener sent it, and as its answers are sent.
+    package enum TupleDirection: String, Hashable, Sendable, CaseIterable {
+        case original, reply
+    }
+
+    /// A field of such a tuple. One of the other family ends the rule, and so does a packet that belongs to no flow.
+    package enum TupleField: String, Hashable, Sendable, CaseIterable {
+        /// Four bytes.
+        case source4 = "ip saddr", destination4 = "ip daddr"
+        /// Sixteen bytes.
+        case source6 = "ip6 saddr", destination6 = "ip6 daddr"
+        /// Two bytes.
+        case sourcePort = "proto-src", destinationPort = "proto-dst"
+    }
+
     package enum PayloadBase: String, Hashable, Sendable {
         case network, transport
     }
@@ -57,6 +72,7 @@ package enum FirewallExpression: Hashable, Sendable {
     case setMeta(Meta, from: Register = 0)
     case conntrack(Conntrack, into: Register = 0)
     case setConntrack(Conntrack, from: Register = 0)
+    case tuple(TupleDirection, TupleField, into: Register = 0)
     /// Offset and length in bytes.
     case payload(PayloadBase, offset: UInt32, length: UInt32, into: Register = 0)
     /// `register = register & mask`; the mask is as long as what it masks.

@@ -93,6 +93,9 @@ extension Firewall {
                 case .setMeta(let meta, let register):
                     if meta == .mark { packet.mark = word(at: register) }
                 case .conntrack(let key, let register): put(bytes(of: key), register)
+                case .tuple(let direction, let field, let register):
+                    guard let bytes = bytes(of: field, direction) else { return nil }
+                    put(bytes, register)
                 case .payload(let base, let offset, let length, let register):
                     put(Array(header(base).dropFirst(Int(offset)).prefix(Int(length))), register)
                 case .bitwise(let mask, let register):
@@ -156,6 +159,25 @@ extension Firewall {
             case .status: Self.host(packet.isEstablished ? 8 : 0)
             case .direction: [packet.isReply ? 1 : 0]
             case .mark: Self.host(0)
+            }
+        }
+
+        /// Nil in the other family. Nothing is translated here: the two tuples are each other's reverse.
+        private func bytes(
+            of field: FirewallExpression.TupleField, _ direction: FirewallExpression.TupleDirection
+        ) -> [UInt8]? {
+            let isHeader = (direction == .reply) == packet.isReply
+            let (source, destination) =
+                isHeader ? (packet.source, packet.destination) : (packet.destination, packet.source)
+            let (sourcePort, destinationPort) =
+                isHeader
+                ? (packet.sourcePort, packet.destinationPort) : (packet.destinationPort, packet.sourcePort)
+            return switch (field, source.family) {
+            case (.source4, .v4), (.source6, .v6): Self.bytes(source)
+            case (.destination4, .v4), (.destination6, .v6): Self.bytes(destination)
+            case (.sourcePort, _): [UInt8(sourcePort >> 8), UInt8(sourcePort & 0xFF)]
+            case (.destinationPort, _): [UInt8(destinationPort >> 8), UInt8(destinationPort & 0xFF)]
+            default: nil
             }
         }
 

@@ -35,6 +35,9 @@ private struct FirewallWords {
         switch expression {
         case .meta(let meta, let register): loaded[register] = Self.load(meta)
         case .conntrack(let key, let register): loaded[register] = Self.load(key)
+        case .tuple(let direction, let field, let register):
+            let kind: Kind = field == .sourcePort || field == .destinationPort ? .port : .address
+            loaded[register] = ("ct \(direction.rawValue) \(field.rawValue)", kind)
         case .payload(let base, let offset, let length, let register):
             // `udp dport 53` says the protocol itself.
             if base == .transport, transport != nil, let last = words.last, last == transportWords {

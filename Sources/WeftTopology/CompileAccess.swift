@@ -1,20 +1,7 @@
-// Access rules as one host enforces them: maps from flows to counters, and the chain that looks into them.
+// Access rules as one host enforces them: maps from flows to counters, for the chains that look into them.
 
 import WeftDiagnostics
 import WeftModel
-
-/// What access rules become in a host's table. Packets come into `chain` from the host's own base chains.
-struct AccessPolicy {
-    var chain: FirewallChain
-    var sets: [FirewallSet]
-    /// In the order of the rules.
-    var counters: [FirewallCounter]
-    /// Sets of the addresses of hosts that enforce nothing themselves, by family: whoever sends to them asks the policy.
-    var unmanaged: [IPAddress.Family: String]
-
-    static let chainName = "access"
-    static let refusedCounter = "access-refused"
-}
 
 /// Turns a topology's rules into one host's policy.
 struct AccessCompiler {
@@ -38,55 +25,43 @@ struct AccessCompiler {
     /// Nil where the topology has no access rules: all may reach all.
     func compile() -> AccessPolicy? {
         guard let rules = topology.access else { return nil }
-        var sets: [FirewallSet] = []
-        var chainRules = [
-            FirewallRule(
-                [
-                    .conntrack(.state), .bitwise(mask: Self.bytes(Self.relatedState)),
-                    .compare(.notEqual, Self.bytes(0)), .meta(.transport), .compare(.equal, [Self.icmp]),
-                    .verdict(.accept),
-                ], comment: "errors about permitted flows"),
-            FirewallRule(
-                [
-                    .conntrack(.state), .bitwise(mask: Self.bytes(Self.relatedState)),
-                    .compare(.notEqual, Self.bytes(0)), .meta(.transport), .compare(.equal, [Self.icmpv6]),
-                    .verdict(.accept),
-                ], comment: "errors about permitted flows"),
-        ]
         let names = counterNames(rules)
+        var sets: [FirewallSet] = []
+        var lookups: [AccessPolicy.Lookup] = []
         var used: Set<String> = []
         var unmanaged: [IPAddress.Family: String] = [:]
         for family in [IPAddress.Family.v4, .v6] {
-            let boxes = boxes(of: rules, names, family)
             let number = family == .v4 ? "4" : "6"
             let address: FirewallSet.Field = family == .v4 ? .address4 : .address6
-            if !boxes.ports.isEmpty {
-                let name = "ports\(number)"
-                let elements = boxes.ports.flatMap { transport, boxes in
-                    boxes.parts.flatMap { part in
-                        Self.elements(of: part.box, family, transport: transport, counter: part.counter)
+            func add(_ name: String, _ fields: [FirewallSet.Field], _ elements: [FirewallSet.Element]) {
+                if elements.isEmpty { return }
+                used.formUnion(elements.map(\.counter))
+                sets.append(
+                    FirewallSet(
+                        name + number, fields, hasCounters: true, elements: elements.sorted { $0.key < $1.key }))
+            }
+            func add(
+                _ boxes: Boxes, _ prefix: String, from: AccessPolicy.Lookup.Source, _ fields: [FirewallSet.Field]
+            ) {
+                let isNode = from == .node
+                let ports = boxes.ports.flatMap { transport, boxes in
+                    boxes.parts.flatMap {
+                        Self.elements(
+                            of: $0.box, family, isNode: isNode, transport: transport.rawValue, counter: $0.counter)
                     }
                 }
-                used.formUnion(elements.map(\.counter))
-                sets.append(
-                    FirewallSet(
-                        name, [address, address, .transport, .port], hasCounters: true,
-                        elements: elements.sorted { $0.key < $1.key }))
-                chainRules.append(Self.lookup(family, map: name, isReply: false, byPort: true))
-                chainRules.append(Self.lookup(family, map: name, isReply: true, byPort: true))
-            }
-            if !boxes.pairs.parts.isEmpty {
-                let name = "pairs\(number)"
-                let elements = boxes.pairs.parts.flatMap { part in
-                    Self.elements(of: part.box, family, transport: nil, counter: part.counter)
+                let pairs = boxes.pairs.parts.flatMap {
+                    Self.elements(of: $0.box, family, isNode: isNode, transport: nil, counter: $0.counter)
                 }
-                used.formUnion(elements.map(\.counter))
-                sets.append(
-                    FirewallSet(
-                        name, [address, address], hasCounters: true, elements: elements.sorted { $0.key < $1.key }))
-                chainRules.append(Self.lookup(family, map: name, isReply: false, byPort: false))
-                chainRules.append(Self.lookup(family, map: name, isReply: true, byPort: false))
+                add(prefix + "ports", fields + [.transport, .port], ports)
+                add(prefix + "pairs", fields, pairs)
+                lookups += boxes.ports.map {
+                    .init(map: prefix + "ports" + number, family, from: from, transport: $0.0)
+                }
+                if !pairs.isEmpty { lookups.append(.init(map: prefix + "pairs" + number, family, from: from)) }
             }
+            add(boxes(of: rules, names, family), "", from: .address, [address, address])
+            add(nodeBoxes(of: rules, names, family), "node-", from: .node, [address])
             let receivers = unmanagedAddresses(family)
             if !receivers.isEmpty {
                 let name = "unmanaged\(number)"
@@ -95,8 +70,6 @@ struct AccessCompiler {
                     FirewallSet(name, [address], elements: receivers.list.map { FirewallSet.Element($0, family) }))
             }
         }
-        chainRules.append(
-            FirewallRule([.countBy(AccessPolicy.refusedCounter), .reject(.prohibited)], comment: "all else is refused"))
         var counters = zip(names, rules).filter { used.contains($0.0) }.map {
             FirewallCounter($0, comment: Self.comment($1.text))
         }
@@ -104,29 +77,48 @@ struct AccessCompiler {
         // Two rules of the same words have one counter.
         var seen: Set<String> = []
         counters = counters.filter { seen.insert($0.name).inserted }
-        return AccessPolicy(
-            chain: FirewallChain(AccessPolicy.chainName, rules: chainRules), sets: sets, counters: counters,
-            unmanaged: unmanaged)
+        return AccessPolicy(lookups: lookups, sets: sets, counters: counters, unmanaged: unmanaged)
     }
 
     // MARK: Boxes
 
-    private typealias Boxes = (ports: [(UInt8, AccessBoxes)], pairs: AccessBoxes)
+    private typealias Boxes = (ports: [(RulePart.Transport, AccessBoxes)], pairs: AccessBoxes)
 
     private func boxes(of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family) -> Boxes {
-        var byTransport: [UInt8: AccessBoxes] = [:]
-        var pairs = AccessBoxes()
-        let anyPort = Ranges(UInt16.min...UInt16.max)
         let own = ownAddresses(family)
-        let internet = internet(family)
-        for (rule, name) in zip(rules, names) {
-            let sources = addresses(rule.from, family, internet)
-            let destinations = addresses(rule.to, family, internet)
+        return boxes(of: rules, names, family) { sources, destinations in
             // A host that passes nothing on sees only what comes to it and what it sends.
-            let reaches =
-                forwards
+            forwards
                 ? [(sources, destinations)]
                 : [(sources, destinations.intersection(own)), (sources.intersection(own), destinations)]
+        }
+    }
+
+    /// What this node itself may reach elsewhere. Its exit's users that have no controller take any source from it, and
+    /// ask nobody: whoever passes for this node does not get there.
+    private func nodeBoxes(of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family) -> Boxes {
+        let own = ownAddresses(family)
+        let barred = Addresses(
+            own.list
+                + topology.nodes.filter { $0.isUnmanaged && $0.useExit?.value == topology.nodes[host].name }.flatMap {
+                    Self.ranges(of: $0, family)
+                })
+        let anywhere = Addresses(0...0)
+        return boxes(of: rules, names, family) { sources, destinations in
+            sources.overlaps(own) ? [(anywhere, destinations.subtracting(barred))] : []
+        }
+    }
+
+    private func boxes(
+        of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family,
+        reaches: (Addresses, Addresses) -> [(Addresses, Addresses)]
+    ) -> Boxes {
+        var byTransport: [RulePart.Transport: AccessBoxes] = [:]
+        var pairs = AccessBoxes()
+        let anyPort = Ranges(UInt16.min...UInt16.max)
+        let internet = internet(family)
+        for (rule, name) in zip(rules, names) {
+            let reaches = reaches(addresses(rule.from, family, internet), addresses(rule.to, family, internet))
             for (sources, destinations) in reaches where !sources.isEmpty && !destinations.isEmpty {
                 if rule.ports.isEmpty {
                     pairs.insert(
@@ -138,11 +130,13 @@ struct AccessCompiler {
                 }
             }
         }
-        return (byTransport.filter { !$0.value.parts.isEmpty }.sorted { $0.key < $1.key }, pairs)
+        return (byTransport.filter { !$0.value.parts.isEmpty }.sorted { $0.key.rawValue < $1.key.rawValue }, pairs)
     }
 
-    /// The ports of each protocol, by its number. ICMP has none: what stands where TCP has them is of no account.
-    private static func ports(_ ports: [Located<AccessPort>], _ family: IPAddress.Family) -> [(UInt8, Ranges<UInt16>)] {
+    /// The ports of each protocol. ICMP has none: what stands where TCP has them is of no account.
+    private static func ports(
+        _ ports: [Located<AccessPort>], _ family: IPAddress.Family
+    ) -> [(RulePart.Transport, Ranges<UInt16>)] {
         var tcp: [ClosedRange<UInt16>] = []
         var udp: [ClosedRange<UInt16>] = []
         var hasICMP = false
@@ -153,10 +147,10 @@ struct AccessCompiler {
             case .icmp: hasICMP = true
             }
         }
-        var result: [(UInt8, Ranges<UInt16>)] = []
-        if hasICMP { result.append((family == .v4 ? icmp : icmpv6, Ranges(UInt16.min...UInt16.max))) }
-        if !tcp.isEmpty { result.append((Self.tcp, Ranges(tcp))) }
-        if !udp.isEmpty { result.append((Self.udp, Ranges(udp))) }
+        var result: [(RulePart.Transport, Ranges<UInt16>)] = []
+        if hasICMP { result.append((family == .v4 ? .icmp : .icmpv6, Ranges(UInt16.min...UInt16.max))) }
+        if !tcp.isEmpty { result.append((.tcp, Ranges(tcp))) }
+        if !udp.isEmpty { result.append((.udp, Ranges(udp))) }
         return result
     }
 
@@ -206,26 +200,31 @@ struct AccessCompiler {
     private func unmanagedAddresses(_ family: IPAddress.Family) -> Addresses {
         var ranges: [ClosedRange<UInt128>] = []
         for (index, node) in topology.nodes.enumerated() where node.isUnmanaged && index != host && isActive[index] {
-            for address in node.addresses where address.value.family == family {
-                ranges.append(address.value.number...address.value.number)
-            }
-            ranges += node.allowedIPs.map(\.value).filter { $0.family == family }.map(\.range)
+            ranges += Self.ranges(of: node, family)
         }
         return Addresses(ranges)
+    }
+
+    /// A node's addresses, and the networks behind it.
+    private static func ranges(of node: Node, _ family: IPAddress.Family) -> [ClosedRange<UInt128>] {
+        node.addresses.filter { $0.value.family == family }.map { $0.value.number...$0.value.number }
+            + node.allowedIPs.filter { $0.value.family == family }.map(\.value.range)
     }
 
     // MARK: Elements
 
     private static func elements(
-        of box: AccessBox, _ family: IPAddress.Family, transport: UInt8?, counter: String
+        of box: AccessBox, _ family: IPAddress.Family, isNode: Bool, transport: UInt8?, counter: String
     ) -> [FirewallSet.Element] {
         var elements: [FirewallSet.Element] = []
         for source in box.sources.list {
             for destination in box.destinations.list {
                 var lower = FirewallKey()
                 var upper = FirewallKey()
-                lower.append(IPAddress(source.lowerBound, family))
-                upper.append(IPAddress(source.upperBound, family))
+                if !isNode {
+                    lower.append(IPAddress(source.lowerBound, family))
+                    upper.append(IPAddress(source.upperBound, family))
+                }
                 lower.append(IPAddress(destination.lowerBound, family))
                 upper.append(IPAddress(destination.upperBound, family))
                 guard let transport else {
@@ -244,47 +243,6 @@ struct AccessCompiler {
         }
         return elements
     }
-
-    // MARK: Rules
-
-    /// Accepts what a map has. Every packet of a flow is looked up, not only the first one: a flow that is no longer
-    /// permitted ends at once. A reply is looked up as what it answers.
-    private static func lookup(
-        _ family: IPAddress.Family, map: String, isReply: Bool, byPort: Bool
-    ) -> FirewallRule {
-        let length = UInt32(family.bitWidth / 8)
-        let source = UInt32(family == .v4 ? 12 : 8)
-        let destination = source + length
-        let registers = UInt8(length / 4)
-        var expressions: [FirewallExpression] = [
-            .conntrack(.direction), .compare(.equal, [isReply ? 1 : 0]),
-            .meta(.family), .compare(.equal, [family == .v4 ? ipv4 : ipv6]),
-            .payload(.network, offset: isReply ? destination : source, length: length),
-            .payload(.network, offset: isReply ? source : destination, length: length, into: registers),
-        ]
-        if byPort {
-            expressions += [
-                .meta(.transport, into: registers * 2),
-                .payload(.transport, offset: isReply ? 0 : 2, length: 2, into: registers * 2 + 1),
-            ]
-        }
-        expressions += [.countByMap(set: map), .verdict(.accept)]
-        return FirewallRule(expressions, comment: isReply ? "replies to permitted flows" : "permitted flows")
-    }
-
-    // NFPROTO_IPV4 and NFPROTO_IPV6.
-    private static let ipv4: UInt8 = 2
-    private static let ipv6: UInt8 = 10
-    // Protocol numbers, as IANA has them.
-    private static let icmp: UInt8 = 1
-    private static let tcp: UInt8 = 6
-    private static let udp: UInt8 = 17
-    private static let icmpv6: UInt8 = 58
-    /// NF_CT_STATE_BIT(IP_CT_RELATED).
-    private static let relatedState: UInt32 = 4
-
-    /// As a register holds it.
-    private static func bytes(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
 
     // MARK: Counters
 

@@ -106,7 +106,6 @@ extension Compiler {
     /// Leads what the mesh carries into the chain of access rules: what is delivered here, what is passed on, and what is
     /// sent to hosts that enforce nothing themselves.
     private func enforce(_ access: AccessPolicy, _ draft: inout FirewallDraft) {
-        draft.add(access.chain)
         for set in access.sets { draft.add(set) }
         draft.add(access.counters)
         let jump = RulePart.jump(to: AccessPolicy.chainName)
@@ -114,8 +113,15 @@ extension Compiler {
         // Rules trust a source because WireGuard lets no other peer have it. What comes in elsewhere is not asked by
         // WireGuard: a source of the mesh's is a forged one there.
         let refused: [RulePart] = [.counted(by: AccessPolicy.refusedCounter), .refused]
+        var known: [IPAddress.Family: [String]] = [:]
         for family in IPAddress.Family.allCases {
             guard let bound = draft.addSet("bound", family, of: boundSources(family)) else { continue }
+            known[family] = [bound]
+            if access.lookups.contains(where: { $0.family == family && $0.source == .node }),
+                let behind = draft.addSet("behind", family, of: node.allowedIPs.map(\.value))
+            {
+                known[family] = [bound, behind]
+            }
             let forged: [RulePart] = [.family(family), .source(in: bound, family)]
             let elsewhere: [RulePart] = [.inputInterface(isNot: interface), .inputInterface(isNot: "lo")]
             for address in node.addresses.map(\.value).sorted() where address.family == family {
@@ -133,6 +139,7 @@ extension Compiler {
                     [.inputInterface(isNot: interface), .outputInterface(is: interface)] + forged + refused,
                     comment: "forged sources"), to: .forward)
         }
+        for chain in access.chains(interface: interface, known: known) { draft.add(chain) }
         draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "out of the mesh"), to: .forward)
         draft.add(FirewallRule(.outputInterface(is: interface), jump, comment: "into the mesh"), to: .forward)
         for family in IPAddress.Family.allCases {

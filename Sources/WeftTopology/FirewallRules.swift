@@ -98,6 +98,17 @@ extension RulePart {
 
     /// Packets of the side that opened the flow. A packet that belongs to no flow is of no side.
     static let originalDirection = RulePart(.conntrack(.direction), .compare(.equal, [0]))
+    /// Packets of the side that did not open the flow.
+    static let replyDirection = RulePart(.conntrack(.direction), .compare(.equal, [1]))
+
+    /// Whoever opened the flow, as it was before any NAT, is not in the set.
+    static func opener(notIn set: String, _ family: IPAddress.Family) -> RulePart {
+        RulePart(.tuple(.original, family == .v4 ? .source4 : .source6), .lookup(set: set, isInverted: true))
+    }
+
+    /// Not of a flow, but about one.
+    static let isRelated = RulePart(
+        .conntrack(.state), .bitwise(mask: hostOrder(relatedState)), .compare(.notEqual, hostOrder(0)))
 }
 
 // MARK: - Actions
@@ -112,6 +123,7 @@ extension RulePart {
     static let masqueraded = RulePart(.masquerade)
 
     static func jump(to chain: String) -> RulePart { RulePart(.verdict(.jump(chain))) }
+    static func goto(chain: String) -> RulePart { RulePart(.verdict(.goto(chain))) }
 
     /// The packet gets its connection's mark.
     static let markedAsConnection = RulePart(.conntrack(.mark), .setMeta(.mark))
@@ -137,6 +149,8 @@ extension RulePart {
     private static let nfprotoIPv6: UInt8 = 10
     /// RTN_LOCAL.
     private static let routeTypeLocal: UInt32 = 2
+    /// NF_CT_STATE_BIT(IP_CT_RELATED).
+    private static let relatedState: UInt32 = 4
     private static let tcpSyn: UInt8 = 2
     private static let tcpRst: UInt8 = 4
 

@@ -12,6 +12,8 @@
 #   converges HOST                 apply succeeds, and a plan after it has nothing to do
 #   unchanged HOST WHAT            plan has nothing to do
 #   handshake HOST PEER [IF]       seconds since 1970 of the last handshake with a peer host; 0: never
+#   refused HOST                   how many packets the host's access rules have refused
+#   refuses_at HOST WHAT COMMAND…  the command fails, and it is this host's access rules that refuse it
 #   live HOST [IF]                 all that matters of a host's network, as text to compare
 #
 # WEFT_STATE is left at its default: hosts have /etc, /run and /var/lib of their own.
@@ -93,6 +95,17 @@ handshake() {
     local key
     key=$(public_key "$2")
     enter "$1" wg show "${3:-wg0}" latest-handshakes | awk -v key="$key" '$1 == key { print $2; found = 1 } END { if (!found) print 0 }'
+}
+
+refused() { enter "$1" nft list counter inet weft-wg0 access-refused 2>/dev/null | awk '/packets/ { print $2 }'; }
+
+refuses_at() {
+    local host=$1 what=$2 before after
+    shift 2
+    before=$(refused "$host")
+    refuses "$what" "$@"
+    after=$(refused "$host")
+    if [ "${after:-0}" -gt "${before:-0}" ]; then ok "$host refuses it"; else fail "$host refuses it" "over ${before:-no counter}" "${after:-no counter}"; fi
 }
 
 # Sorted, and without what moves by itself: handshakes, counters, endpoints, and the kernel's own link-local addresses.

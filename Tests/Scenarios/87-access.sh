@@ -43,17 +43,6 @@ policy() { # standard input: the rules
     local host
     for host in ${1:-$managed}; do succeeds "$host: apply" weft $host apply; done
 }
-# refused HOST: how many packets a host's rules have refused.
-refused() { enter "$1" nft list counter inet weft-wg0 access-refused 2>/dev/null | awk '/packets/ { print $2 }'; }
-# refuses_at HOST WHAT COMMAND…: it fails, and it is this host's rules that refuse it.
-refuses_at() {
-    local host=$1 what=$2 before after
-    shift 2
-    before=$(refused "$host")
-    refuses "$what" "$@"
-    after=$(refused "$host")
-    if [ "${after:-0}" -gt "${before:-0}" ]; then ok "$host refuses it"; else fail "$host refuses it" "over ${before:-no counter}" "${after:-no counter}"; fi
-}
 
 # ------------------------------------------------------------------------------------------------- without rules
 

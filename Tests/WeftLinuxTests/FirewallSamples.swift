@@ -89,11 +89,11 @@ extension Firewall {
                 ]),
         ]
         let flow: [FirewallExpression] = [
-            .payload(.network, offset: 12, length: 4), .payload(.network, offset: 16, length: 4, into: 1),
-            .meta(.transport, into: 2), .payload(.transport, offset: 2, length: 2, into: 3),
+            .tuple(.original, .source4), .payload(.network, offset: 16, length: 4, into: 1),
+            .meta(.transport, into: 2), .tuple(.reply, .sourcePort, into: 3),
         ]
         let pair: [FirewallExpression] = [
-            .payload(.network, offset: 24, length: 16), .payload(.network, offset: 8, length: 16, into: 4),
+            .payload(.network, offset: 24, length: 16), .tuple(.original, .destination6, into: 4),
         ]
         firewall.chains = [
             FirewallChain(
@@ -104,7 +104,7 @@ extension Firewall {
                             .conntrack(.state), .bitwise(mask: Step.host(4)), .compare(.notEqual, Step.host(0)),
                         ] + Step.byte(.transport, 1) + [.verdict(.accept)]),
                     FirewallRule(
-                        Step.direction(0) + Step.ipv4 + flow + [.countByMap(set: "ports4"), .verdict(.accept)],
+                        Step.byte(.transport, 6) + Step.ipv4 + flow + [.countByMap(set: "ports4"), .verdict(.accept)],
                         comment: "allowed"),
                     FirewallRule(
                         Step.direction(1) + Step.ipv6 + pair + [.countByMap(set: "pairs6"), .verdict(.accept)]),
@@ -228,8 +228,8 @@ extension Firewall {
 
         	chain access {
         		ct state related meta l4proto icmp accept
-        		ct direction original counter name ip saddr . ip daddr . meta l4proto . th dport map @ports4 accept comment "allowed"
-        		ct direction reply counter name ip6 daddr . ip6 saddr map @pairs6 accept
+        		meta l4proto tcp counter name ct original ip saddr . ip daddr . meta l4proto . ct reply proto-src map @ports4 accept comment "allowed"
+        		ct direction reply counter name ip6 daddr . ct original ip6 daddr map @pairs6 accept
         		counter name "access-refused" reject with icmpx admin-prohibited
         	}
 

@@ -167,6 +167,11 @@ struct ExpressionCase: CustomTestStringConvertible, Sendable {
     static let all: [ExpressionCase] = {
         var cases: [ExpressionCase] = FirewallExpression.Meta.allCases.map { ExpressionCase(.meta($0)) }
         cases += FirewallExpression.Conntrack.allCases.map { ExpressionCase(.conntrack($0)) }
+        for direction in FirewallExpression.TupleDirection.allCases {
+            cases += FirewallExpression.TupleField.allCases.map {
+                ExpressionCase(.meta(.transport), .compare(.equal, [6]), .tuple(direction, $0, into: 12))
+            }
+        }
         cases += (0..<16).map { ExpressionCase(.meta(.mark, into: $0), .compare(.equal, [1, 2, 3, 4], at: $0)) }
         cases += [
             ExpressionCase(.conntrack(.mark, into: 5), .setMeta(.mark, from: 5)),

@@ -121,9 +121,9 @@ extension Samples {
             rules: [
                 FirewallRule(
                     [
-                        .conntrack(.direction), .compare(.equal, [0]), .meta(.family), .compare(.equal, [2]),
-                        .payload(.network, offset: 12, length: 4), .payload(.network, offset: 16, length: 4, into: 1),
-                        .meta(.transport, into: 2), .payload(.transport, offset: 2, length: 2, into: 3),
+                        .meta(.family), .compare(.equal, [2]), .meta(.transport), .compare(.equal, [6]),
+                        .tuple(.original, .source4), .tuple(.reply, .source4, into: 1),
+                        .meta(.transport, into: 2), .tuple(.reply, .sourcePort, into: 3),
                         .countByMap(set: "ports4"), .verdict(.accept),
                     ], comment: "permitted flows"),
                 FirewallRule([.countBy("access-refused"), .reject(.prohibited)]),

@@ -133,13 +133,14 @@ private struct Packet {
     }
 
     /// The counters of all elements that it matches.
-    func matches(_ policy: AccessPolicy) -> [String] {
-        policy.sets.flatMap { set -> [String] in
-            guard set.hasCounters, set.fields[0] == (source.family == .v4 ? .address4 : .address6) else { return [] }
+    func matches(_ policy: AccessPolicy, from lookup: AccessPolicy.Lookup.Source = .address) -> [String] {
+        let lookups = policy.lookups.filter { $0.source == lookup && $0.family == source.family }
+        let maps = lookups.filter { $0.transport == nil || $0.transport?.rawValue == transport }.map(\.map)
+        return policy.sets.filter { maps.contains($0.name) }.flatMap { set -> [String] in
             var key = FirewallKey()
-            key.append(source)
+            if lookup == .address { key.append(source) }
             key.append(destination)
-            if set.fields.count == 4 {
+            if set.fields.last == .port {
                 key.append(transport: transport)
                 key.append(port: port)
             }
@@ -181,7 +182,9 @@ extension FirewallSet.Element {
         let policy = try #require(try policy([]))
         #expect(policy.sets.isEmpty)
         #expect(policy.counters.map(\.name) == ["access-refused"])
-        #expect(policy.chain.rules.last?.expressions.last == .reject(.prohibited))
+        for chain in policy.chains(interface: "wg0", known: [:]) {
+            #expect(chain.rules.last?.expressions.last == .reject(.prohibited))
+        }
     }
 
     @Test(arguments: 0..<60 as Range<UInt64>) func elementsLetThroughWhatTheRulesSay(seed: UInt64) throws {
@@ -237,6 +240,22 @@ extension FirewallSet.Element {
         let others = try #require(try policy(rules, host: 2, forwards: true))
         func count(_ policy: AccessPolicy) -> Int { policy.sets.reduce(0) { $0 + $1.elements.count } }
         #expect(count(leaf) <= count(others) * 2)
+    }
+
+    /// Whoever passes for a node may reach what the node itself may, elsewhere.
+    @Test(arguments: 200..<230 as Range<UInt64>) func aNodesOwnReachIsThatOfItsAddresses(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let rules = (0..<Int.random(in: 1...8, using: &random)).map { _ in Bed.rule(&random) }
+        let policies = try [false, true].map { try #require(try policy(rules, host: 2, forwards: $0)) }
+        for _ in 0..<300 {
+            var packet = Packet.random(&random)
+            let own = packet.source.family == .v4 ? Bed.addresses4[2] : Bed.addresses6[2]
+            packet.source = own
+            let isPermitted = packet.destination != own && packet.verdict(rules) != nil
+            for policy in policies {
+                #expect(packet.matches(policy, from: .node).isEmpty == !isPermitted, "\(packet)")
+            }
+        }
     }
 
     /// Two rules that overlap: the first one counts what both permit.
@@ -302,8 +321,11 @@ extension FirewallSet.Element {
             AccessCompiler(
                 topology: topology, host: 0, isActive: [Bool](repeating: true, count: 1_000), forwards: true
             ).compile())
-        #expect(policy.chain.rules.count == 5)
-        #expect(policy.sets.map(\.elements.count) == [1_999])
+        let known = [IPAddress.Family.v4: ["bound4"]]
+        #expect(policy.chains(interface: "wg0", known: known).map(\.rules.count) == [7, 2])
+        #expect(policy.sets.map(\.name) == ["ports4", "node-ports4"])
+        // Of the node itself: the rule for all, in which it is.
+        #expect(policy.sets.map(\.elements.count) == [1_999, 1])
         #expect(policy.counters.count == 1_001)
     }
 }

@@ -19,6 +19,10 @@ package struct ModelPacket: Sendable {
     package var isReply = false
     /// Whether connection tracking knows the packet's flow at all.
     package var isTracked = true
+    /// The packet's flow as its opener sent it; nil where nothing has translated it.
+    package var original: Tuple?
+    /// The packet's flow as its answers are sent; nil where nothing has translated it.
+    package var reply: Tuple?
     package var isFromHere = false
     package var isForHere = false
     /// The largest segment that the route out can carry.
@@ -49,6 +53,43 @@ package struct ModelPacket: Sendable {
         return (0..<key.count / 4).flatMap { word in
             let value = key.value(at: word * 4)
             return (0..<4).map { UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * $0)) }
+        }
+    }
+
+    /// A flow in one direction.
+    package struct Tuple: Sendable {
+        package var source: IPAddress
+        package var destination: IPAddress
+        package var sourcePort: UInt16
+        package var destinationPort: UInt16
+
+        package init(_ source: IPAddress, _ sourcePort: UInt16, _ destination: IPAddress, _ destinationPort: UInt16) {
+            self.source = source
+            self.destination = destination
+            self.sourcePort = sourcePort
+            self.destinationPort = destinationPort
+        }
+    }
+
+    fileprivate func tuple(_ direction: FirewallExpression.TupleDirection) -> Tuple {
+        if let translated = direction == .original ? original : reply { return translated }
+        func port(_ offset: Int) -> UInt16 {
+            header.count < offset + 2 ? 0 : UInt16(header[offset]) << 8 | UInt16(header[offset + 1])
+        }
+        return (direction == .reply) == isReply
+            ? Tuple(source, port(0), destination, port(2)) : Tuple(destination, port(2), source, port(0))
+    }
+
+    fileprivate func value(
+        of field: FirewallExpression.TupleField, _ direction: FirewallExpression.TupleDirection
+    ) -> [UInt8]? {
+        let tuple = tuple(direction)
+        return switch (field, source.family) {
+        case (.source4, .v4), (.source6, .v6): Self.bytes(tuple.source)
+        case (.destination4, .v4), (.destination6, .v6): Self.bytes(tuple.destination)
+        case (.sourcePort, _): [UInt8(tuple.sourcePort >> 8), UInt8(tuple.sourcePort & 0xFF)]
+        case (.destinationPort, _): [UInt8(tuple.destinationPort >> 8), UInt8(tuple.destinationPort & 0xFF)]
+        default: nil
         }
     }
 
@@ -131,6 +172,9 @@ package struct ModelFirewall {
             case .conntrack(let what, let register):
                 guard packet.isTracked else { return .next }
                 store(value(of: what, packet), register)
+            case .tuple(let direction, let field, let register):
+                guard packet.isTracked, let bytes = packet.value(of: field, direction) else { return .next }
+                store(bytes, register)
             case .setConntrack(.mark, let register): packet.connectionMark = number(register)
             case .payload(let base, let offset, let length, let register):
                 let bytes = base == .network ? packet.networkHeader : packet.header

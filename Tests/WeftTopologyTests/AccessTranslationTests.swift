@@ -1,0 +1,132 @@
+// Access rules for flows that a host's own NAT gives other addresses on their way into the mesh or out of it.
+
+import Testing
+import WeftModel
+import WeftTestSupport
+
+@testable import WeftTopology
+
+/// fra has a LAN, containers, and rules of others that translate; `access` is the topology's section.
+private func firewall(_ access: String, exit: String = "") throws -> ModelFirewall {
+    try topology(
+        exit: "allowedIPs: [192.168.3.0/24]\(exit)", client: "endpoint: 192.0.2.7",
+        more: """
+              uma:
+                publicKey: TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=
+                addresses: [10.80.1.8]
+                unmanaged: true
+                \(exit.isEmpty ? "connect: full" : "useExit: fra")
+            access: [\(access)]
+            """
+    ).firewall(of: "fra")
+}
+
+private func flow(_ source: String, _ sourcePort: UInt16, _ destination: String, _ port: UInt16) throws
+    -> ModelPacket.Tuple
+{
+    .init(try ip(source), sourcePort, try ip(destination), port)
+}
+
+/// A packet of a UDP flow from port 4000, and one of its answers, as both are where they are passed on: destinations are
+/// translated already, sources not yet.
+private func exchange(
+    _ source: String, to sent: (String, UInt16), ledTo real: (String, UInt16), masqueradedAs name: String? = nil,
+    from input: String, to output: String
+) throws -> (first: ModelPacket, answer: ModelPacket) {
+    let original = try flow(source, 4000, sent.0, sent.1)
+    let first = try packet(source, real.0, in: input, out: output) {
+        $0.setPorts(4000, real.1)
+        $0.original = original
+    }
+    let answer = try packet(real.0, source, in: output, out: input) {
+        $0.setPorts(real.1, 4000)
+        $0.isReply = true
+        $0.original = original
+        $0.reply = try? flow(real.0, real.1, name ?? source, 4000)
+    }
+    return (first, answer)
+}
+
+extension ModelFirewall {
+    fileprivate mutating func forward(_ exchange: (first: ModelPacket, answer: ModelPacket)) -> Verdict {
+        var (first, answer) = exchange
+        let (one, other) = (forward(&first), forward(&answer))
+        #expect(one == other, "both ways alike")
+        return one
+    }
+}
+
+@Suite struct AccessTranslationTests {
+    /// A container's port, published at its host's address in the mesh: what counts is what the peer spoke to.
+    @Test func aPublishedPortIsJudgedAsItWasAddressed() throws {
+        var firewall = try firewall("{from: [ana], to: [fra], ports: [udp/8080]}")
+        for (port, verdict) in [(8080, .accepted), (8081, .refused), (80, .refused)]
+            as [(UInt16, ModelFirewall.Verdict)]
+        {
+            let exchange = try exchange(
+                "10.80.1.7", to: ("10.80.0.1", port), ledTo: ("172.17.0.2", 80), from: "wg0", to: "docker0")
+            #expect(firewall.forward(exchange) == verdict, "\(port)")
+        }
+        // On the host itself, too: a port that leads to another one.
+        var redirected = try packet("10.80.1.7", "10.80.0.1", in: "wg0") {
+            $0.setPorts(4000, 80)
+            $0.original = try? flow("10.80.1.7", 4000, "10.80.0.1", 8080)
+        }
+        #expect(firewall.receive(&redirected) == .accepted)
+    }
+
+    /// Whoever is led into the mesh, or on to another peer, gets no farther than rules let it come to who answers.
+    @Test func whatIsLedIntoTheMeshIsJudgedByWhereItGoes() throws {
+        var firewall = try firewall(
+            "{from: [ana], to: [fra], ports: [udp/8080]}, {from: [198.51.100.0/24, ana], to: [uma], ports: [udp/80]}")
+        for (source, input, port, verdict) in [
+            ("198.51.100.9", "eth0", 80, .accepted), ("198.51.100.9", "eth0", 81, .refused),
+            ("10.80.1.7", "wg0", 80, .accepted), ("10.80.1.7", "wg0", 81, .refused),
+        ] as [(String, String, UInt16, ModelFirewall.Verdict)] {
+            let exchange = try exchange(
+                source, to: ("10.80.0.1", 8080), ledTo: ("10.80.1.8", port), from: input, to: "wg0")
+            #expect(firewall.forward(exchange) == verdict, "\(source) to \(port)")
+        }
+    }
+
+    @Test func aContainerReachesWhatItsHostMayReach() throws {
+        var firewall = try firewall("{from: [fra], to: [ana, fra], ports: [udp/80]}")
+        for (destination, port, verdict) in [
+            ("10.80.1.7", 80, .accepted), ("10.80.1.7", 81, .refused), ("10.80.1.8", 80, .refused),
+        ] as [(String, UInt16, ModelFirewall.Verdict)] {
+            let exchange = try exchange(
+                "172.17.0.2", to: (destination, port), ledTo: (destination, port), masqueradedAs: "10.80.0.1",
+                from: "docker0", to: "wg0")
+            #expect(firewall.forward(exchange) == verdict, "\(destination) \(port)")
+        }
+        // Not as the host itself: who is in the mesh, who is behind a node, and who comes to the host by another way.
+        for (source, input) in [("10.80.1.8", "wg0"), ("192.168.3.9", "br0"), ("10.80.0.1", "eth0")] {
+            var other = try packet(source, "10.80.1.7", in: input, out: "wg0") { $0.setPorts(4000, 80) }
+            #expect(firewall.forward(&other) == .refused, "\(source)")
+        }
+        var here = try packet("172.17.0.2", "10.80.0.1", in: "docker0") { $0.setPorts(4000, 80) }
+        #expect(firewall.receive(&here) == .refused)
+    }
+
+    /// It takes everything from its exit as what it claims to be, and asks nobody.
+    @Test func whoUsesTheExitAndAsksNobodyIsReachedInNoOnesName() throws {
+        let rules = "{from: [fra], to: [ana, uma], ports: [udp/80]}"
+        for (exit, verdict) in [("", ModelFirewall.Verdict.accepted), ("\n    masquerade: true", .refused)] {
+            var firewall = try firewall(rules, exit: exit)
+            var stranger = try packet("198.51.100.9", "10.80.1.8", in: "eth0", out: "wg0") { $0.setPorts(4000, 80) }
+            #expect(firewall.forward(&stranger) == verdict)
+            var other = try packet("198.51.100.9", "10.80.1.7", in: "eth0", out: "wg0") { $0.setPorts(4000, 80) }
+            #expect(firewall.forward(&other) == .accepted)
+        }
+    }
+
+    @Test func packetsOfNoFlowAreRefused() throws {
+        var firewall = try firewall("{from: [ana, fra], to: [ana, fra]}")
+        for (source, destination, input, output) in [
+            ("10.80.1.7", "10.80.0.1", "wg0", ""), ("172.17.0.2", "10.80.1.7", "docker0", "wg0"),
+        ] {
+            var packet = try packet(source, destination, in: input, out: output) { $0.isTracked = false }
+            #expect((output.isEmpty ? firewall.receive(&packet) : firewall.forward(&packet)) == .refused)
+        }
+    }
+}
