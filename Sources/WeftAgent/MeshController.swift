@@ -323,20 +323,20 @@ package final class MeshController<Host: MeshHost> {
 
     private func finish(_ job: Job, at now: ContinuousClock.Instant) {
         let operations = job.application.plan.operations.map(\.operation)
-        let failed = zip(operations, job.application.outcomes).filter { $0.1.isFailure }
+        let outcomes = zip(operations, job.application.outcomes)
+        let failed = outcomes.filter { $0.1.isFailure }
+        let done = outcomes.filter { !$0.1.isFailure }.map(\.0)
         guarding.note(operations, failures: Set(failed.map(\.0)), at: now)
-        figures.changes += operations.count - failed.count
+        figures.changes += done.count
         if job.isDrift { figures.repairs += 1 } else { figures.applies += 1 }
         remember(job.application)
-        let done = operations.count - failed.count
-        if done > 0 {
-            say(
-                job.isDrift ? .info : .notice, .apply,
-                "\(job.isDrift ? "repaired" : "applied") \(list(operations.filter { op in !failed.contains { $0.0 == op } }))"
-            )
+        if !done.isEmpty {
+            say(job.isDrift ? .info : .notice, .apply, "\(job.isDrift ? "repaired" : "applied") \(list(done))")
         }
-        for (operation, outcome) in failed.prefix(8) {
-            guard case .failed(let error) = outcome else { continue }
+        let errors = failed.compactMap { operation, outcome in
+            if case .failed(let error) = outcome { (operation, error) } else { nil }
+        }
+        for (operation, error) in errors.prefix(8) {
             say(.error, .apply, "\(host.phrase(operation)): \(error.description)")
         }
         stage = failed.isEmpty ? .applying : .failing

@@ -35,6 +35,8 @@ struct HookedDataplane<Base: Dataplane>: Dataplane {
         try base.foreignRoutes(at: keys, of: mesh)
     }
 
+    mutating func holder(ofPort port: UInt16) -> ForeignObject? { base.holder(ofPort: port) }
+
     mutating func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome] {
         guard let beforeOperation else { return base.perform(operations, for: mesh) }
         var outcomes: [Outcome] = []

@@ -29,3 +29,8 @@ func ownMeshes(_ channel: Channel) throws(DataplaneError) -> [MeshIdentity] {
     }
     .sorted { $0.interface < $1.interface }
 }
+
+extension MeshIdentity {
+    /// As messages name it to somebody who has several on a host.
+    var phrase: String { "the mesh \(mesh) on \(interface)" }
+}

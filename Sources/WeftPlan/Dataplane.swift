@@ -12,6 +12,9 @@ package protocol Dataplane {
         at keys: [Route.Key], of mesh: MeshIdentity
     ) throws(DataplaneError) -> [ForeignObject]
 
+    /// Who has a UDP port that the mesh's device does not hold yet; nil where it is free, or cannot be looked at.
+    mutating func holder(ofPort port: UInt16) -> ForeignObject?
+
     /// Performs operations of one kind, in order, in as few messages as fit; the outcomes are in the same order.
     /// What follows a failure that leaves its order in doubt is reported as skipped.
     mutating func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome]
@@ -60,11 +63,13 @@ package enum Outcome: Hashable, Sendable {
     case failed(DataplaneError)
     /// Not tried, because what it depends on failed.
     case skipped(String)
+    /// Done, and undone again: the link that it was done on was removed, because this failed.
+    case takenBack(String)
 
     package var isFailure: Bool {
         switch self {
         case .done, .already: false
-        case .failed, .skipped: true
+        case .failed, .skipped, .takenBack: true
         }
     }
 }
@@ -121,13 +126,15 @@ package struct ForeignObject: Hashable, Sendable {
         case blocksRoute(Route.Key)
         /// It uses a mark, a table or a priority that the mesh's full tunnel needs for itself: nothing is begun.
         case takesNumber
+        /// It has the UDP port that the device would have to bind: nothing is begun.
+        case holdsPort
         /// A sysctl that has to change cannot be written: nothing is begun.
         case fixesSysctl
         /// It drops, or will undo, what the mesh needs: all is done, and this is said.
         case hinders
     }
 
-    /// `interface`, `address`, `route`, `rule`, `sysctl`, `chain`, `manager`, `legacy`.
+    /// `interface`, `address`, `route`, `rule`, `port`, `sysctl`, `chain`, `manager`, `legacy`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -46,3 +46,22 @@ struct LinkPlan {
         }
     }
 }
+
+extension Plan {
+    /// The UDP port that this plan has the device bind, and that it does not hold now. Nil where the kernel draws one,
+    /// and where a link is removed first, whose program may have it.
+    package func portToBind(on observed: Observation) -> UInt16? {
+        var (port, isUp) = (observed.state.device?.listenPort, observed.state.link?.isUp == true)
+        // A program may keep the port of a link that is down.
+        let held = isUp || observed.deviceKind == .userspace ? port : nil
+        for planned in operations {
+            switch planned.operation {
+            case .link(.removeHalfMade): return nil
+            case .link(.setUp): isUp = true
+            case .device(let device): port = device.listenPort ?? port
+            default: break
+            }
+        }
+        return isUp && port != held && port != 0 ? port : nil
+    }
+}

@@ -14,7 +14,7 @@ package struct Plan: Sendable {
 
     /// Whether nothing at all can be done until a foreign object is gone.
     package var isBlocked: Bool {
-        foreign.contains { [.blocksLink, .takesNumber, .fixesSysctl].contains($0.relation) }
+        foreign.contains { [.blocksLink, .takesNumber, .holdsPort, .fixesSysctl].contains($0.relation) }
     }
 
     /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,
@@ -51,13 +51,14 @@ extension Plan {
     /// routes made; policy rules, which lead into them; name servers; and only then rules, routes and addresses removed.
     /// A mesh goes in the opposite order: its table is the last thing that is left of it.
     ///
-    /// - Parameter foreignRoutes: routes of others that hold a key that the mesh wants.
+    /// - Parameter obstacles: what is found in the way of a plan that was made without: routes of others that hold a key
+    ///   which the mesh wants, and who has the device's port.
     package init(
         mesh: MeshIdentity,
         desired: DesiredState?,
         observed: Observation,
         memory: MeshMemory,
-        foreignRoutes: [ForeignObject] = []
+        obstacles: [ForeignObject] = []
     ) {
         self.mesh = mesh
         operations = []
@@ -69,7 +70,10 @@ extension Plan {
         let sysctls = SysctlPlan(
             desired: wanted.sysctls, live: live.sysctls, hasLink: live.link != nil, memory: observed.sysctlMemory,
             mesh: mesh)
-        foreign = observed.foreign + foreignRoutes + sysctls.obstacles(among: observed.fixedSysctls)
+        // What is on our own interface has been seen there already.
+        let found = Set(obstacles.map(\.description))
+        foreign = observed.foreign.filter { !found.contains($0.description) }
+        foreign += obstacles + sysctls.obstacles(among: observed.fixedSysctls)
         if isHeld || (isBlocked && !takesDown) { return }
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
@@ -93,7 +97,7 @@ extension Plan {
         let peers = planPeers(
             desired: wanted.peers, live: live.peers, statistics: observed.statistics, endpoints: policy)
         let blockedKeys = Set(
-            foreignRoutes.compactMap { object -> Route.Key? in
+            obstacles.compactMap { object -> Route.Key? in
                 if case .blocksRoute(let key) = object.relation { key } else { nil }
             })
 

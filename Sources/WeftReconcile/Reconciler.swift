@@ -36,12 +36,12 @@ package struct Reconciler<Plane: Dataplane> {
         let added = plan.operations.compactMap { planned -> Route.Key? in
             if case .route(.add(let route, _)) = planned.operation { route.key } else { nil }
         }
-        if !added.isEmpty {
-            let obstacles = try dataplane.foreignRoutes(at: added, of: mesh)
-            if !obstacles.isEmpty {
-                plan = Plan(
-                    mesh: mesh, desired: desired, observed: observation, memory: memory, foreignRoutes: obstacles)
-            }
+        var obstacles = added.isEmpty ? [] : try dataplane.foreignRoutes(at: added, of: mesh)
+        if let port = plan.portToBind(on: observation), let holder = dataplane.holder(ofPort: port) {
+            obstacles.append(holder)
+        }
+        if !obstacles.isEmpty {
+            plan = Plan(mesh: mesh, desired: desired, observed: observation, memory: memory, obstacles: obstacles)
         }
         return (plan, observation)
     }
@@ -127,12 +127,22 @@ package struct Application: Sendable {
         }
     }
 
-    /// A link that this very plan made and that cannot carry traffic is taken away again, as if nothing had been tried.
+    /// A link that this very plan made and that cannot carry traffic is taken away again, with all that was put on it, as
+    /// if nothing had been tried.
     private mutating func undoCreation<Plane: Dataplane>(of interface: String, _ dataplane: inout Plane) {
-        let wasMade = plan.operations.indices.prefix(outcomes.count).contains { index in
+        let decided = outcomes.indices
+        let creation = decided.first { index in
             if case .link(.create) = plan.operations[index].operation { outcomes[index] == .done } else { false }
         }
-        if wasMade { _ = dataplane.perform([.link(.remove(interface: interface))], for: plan.mesh) }
+        guard let creation, let abandoned,
+            dataplane.perform([.link(.remove(interface: interface))], for: plan.mesh).allSatisfy({ !$0.isFailure })
+        else { return }
+        for index in creation..<decided.endIndex where !outcomes[index].isFailure {
+            switch plan.operations[index].operation.kind {
+            case .link, .device, .address, .peer: outcomes[index] = .takenBack(abandoned)
+            case .route, .rule, .firewall, .resolver, .sysctl: break
+            }
+        }
     }
 }
 

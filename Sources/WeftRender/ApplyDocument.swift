@@ -6,9 +6,9 @@ package import WeftPlan
 package struct ApplyDocument: Codable, Hashable, Sendable {
     /// What came of one operation.
     package struct Outcome: Codable, Hashable, Sendable {
-        /// `done`, `already`, `failed` or `skipped`.
+        /// `done`, `already`, `failed`, `skipped` or `taken-back`.
         package var result: String
-        /// Why it failed or was skipped; absent otherwise.
+        /// Why it failed, was skipped or was taken back; absent otherwise.
         package var reason: String?
         /// Whether the same may succeed later without anybody changing anything; only of failures.
         package var retryable: Bool?
@@ -53,6 +53,7 @@ package struct ApplyDocument: Codable, Hashable, Sendable {
             case .failed(let error):
                 Outcome(result: "failed", reason: error.description, retryable: error.isRetryable)
             case .skipped(let reason): Outcome(result: "skipped", reason: reason)
+            case .takenBack(let reason): Outcome(result: "taken-back", reason: reason)
             }
         }
         self.converged = converged

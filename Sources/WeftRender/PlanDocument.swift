@@ -122,7 +122,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
 
     /// Something of another owner.
     package struct ForeignObject: Codable, Hashable, Sendable {
-        /// `interface`, `address`, `route`, `rule`, `chain`, `manager`, `legacy`.
+        /// `interface`, `address`, `route`, `rule`, `port`, `chain`, `manager`, `legacy`.
         package var kind: String
         /// As `ip` would print it.
         package var description: String
@@ -135,7 +135,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var kind: String
         package var description: String
         package var remedy: String
-        /// `link`, `route` or `rule`: what cannot be made; `sysctl`: what cannot be written.
+        /// `link`, `route` or `rule`: what cannot be made; `port`: what cannot be bound; `sysctl`: what cannot be written.
         package var blocks: String
         /// The route that cannot be made; absent where it is something else.
         package var route: Object?

@@ -56,6 +56,7 @@ extension PlanDocument.Obstacle {
         case .leftAlone, .hinders: return nil
         case .fixesSysctl: blocks = "sysctl"
         case .takesNumber: blocks = "rule"
+        case .holdsPort: blocks = "port"
         case .blocksLink: blocks = "link"
         case .blocksRoute(let key):
             blocks = "route"

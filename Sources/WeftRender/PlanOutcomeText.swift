@@ -9,6 +9,7 @@ package import WeftPlan
 ///     done     + 500 routes
 ///     failed   ~ listen port 51820: UDP port 51820 belongs to another socket; … (kernel: Address already in use)
 ///     skipped  + peer bob HIgo9xNz…: the device could not be configured
+///     undone   + interface wg0: the device could not be configured
 package struct PlanOutcomeText {
     package var plan: Plan
     package var labels: PlanLabels
@@ -71,6 +72,7 @@ package struct PlanOutcomeText {
     package func conclusion(outcomes: [Outcome], remaining: Plan?, verificationError: DataplaneError? = nil) -> String {
         let interface = plan.mesh.interface.visible
         var lines: [String] = []
+        let takenBack = outcomes.indices.filter { if case .takenBack = outcomes[$0] { true } else { false } }
         let failures = outcomes.compactMap { if case .failed(let error) = $0 { error } else { nil } }
         let skipped = outcomes.count { if case .skipped = $0 { true } else { false } }
         if failures.isEmpty, skipped == 0 {
@@ -79,9 +81,11 @@ package struct PlanOutcomeText {
                 "\(summary.add.grouped) added, \(summary.change.grouped) changed, \(summary.remove.grouped) removed"
             lines.append(outcomes.isEmpty ? "Nothing was done." : "Applied: \(counts).")
         } else {
-            let done = outcomes.count - failures.count - skipped
+            let done = outcomes.count - failures.count - skipped - takenBack.count
+            let undone = takenBack.isEmpty ? "" : ", \(takenBack.count.grouped) undone with the interface"
             lines.append(
-                "Applied in part: \(done.grouped) done, \(failures.count.grouped) failed, \(skipped.grouped) skipped.")
+                "Applied in part: \(done.grouped) done, \(failures.count.grouped) failed, \(skipped.grouped) skipped"
+                    + "\(undone).")
         }
         if let remaining {
             lines.append(remainder(remaining, interface: interface, hasFailures: !failures.isEmpty || skipped > 0))
@@ -94,7 +98,12 @@ package struct PlanOutcomeText {
                     ? "Run it again to go on from what is there now."
                     : "It will fail again until the cause is mended; what is done stays done.")
         }
-        return lines.map { $0 + "\n" }.joined()
+        return undone(takenBack, outcomes) + lines.map { $0 + "\n" }.joined()
+    }
+
+    /// What was shown as done before it was taken back.
+    private func undone(_ indices: [Int], _ outcomes: [Outcome]) -> String {
+        RangeSet(indices, within: outcomes).ranges.map { text(of: $0, outcomes: outcomes) }.joined()
     }
 
     private func remainder(_ remaining: Plan, interface: String, hasFailures: Bool) -> String {
@@ -118,6 +127,7 @@ extension Outcome {
         case .already: "already"
         case .failed: "failed"
         case .skipped: "skipped"
+        case .takenBack: "undone"
         }
     }
 
@@ -126,7 +136,7 @@ extension Outcome {
         case .done: .add
         case .already: .faint
         case .failed: .remove
-        case .skipped: .change
+        case .skipped, .takenBack: .change
         }
     }
 
@@ -136,7 +146,7 @@ extension Outcome {
         case .done, .already: ""
         case .failed(let error):
             ": \(error.message.visible)" + (error.kernelText.isEmpty ? "" : " (kernel: \(error.kernelText.visible))")
-        case .skipped(let reason): ": \(reason.visible)"
+        case .skipped(let reason), .takenBack(let reason): ": \(reason.visible)"
         }
     }
 
@@ -144,7 +154,7 @@ extension Outcome {
     fileprivate func isAlike(_ other: Outcome) -> Bool {
         switch (self, other) {
         case (.done, .done), (.already, .already): true
-        case (.failed, .failed), (.skipped, .skipped): explanation == other.explanation
+        case (.failed, .failed), (.skipped, .skipped), (.takenBack, .takenBack): explanation == other.explanation
         default: false
         }
     }

@@ -22,6 +22,8 @@ final class SharedKernel: Dataplane {
         try kernel.foreignRoutes(at: keys, of: mesh)
     }
 
+    func holder(ofPort port: UInt16) -> ForeignObject? { kernel.holder(ofPort: port) }
+
     func perform(_ operations: [Operation], for mesh: MeshIdentity) -> [Outcome] {
         kernel.perform(operations, for: mesh)
     }

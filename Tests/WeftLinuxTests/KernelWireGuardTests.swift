@@ -195,6 +195,9 @@ struct KernelWireGuardTests {
             #expect(bound == 0)
             let name = output("cat /proc/\(getpid())/comm").dropLast()
             let owner = "UDP port 51820 belongs to process \"\(name)\" (pid \(getpid()))"
+            let holder = plane.holder(ofPort: 51820)
+            #expect(holder?.description == "UDP 51820 of process \"\(name)\" (pid \(getpid()))")
+            #expect(holder?.relation == .holdsPort && plane.holder(ofPort: 51821) == nil)
             var operation = DeviceOperation(interface: "wg0")
             operation.listenPort = 51820
             #expect(plane.perform([.device(operation)], for: fixture.mesh) == [.done])

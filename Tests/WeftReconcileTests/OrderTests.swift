@@ -107,3 +107,52 @@ import WeftTestSupport
         #expect(host.kernel.links["wg0"]?.peers.contains { $0.publicKey == old.publicKey } == false)
     }
 }
+
+@Suite struct ForeignObjectTests {
+    /// A route of others on the mesh's own interface is seen there, and again where a route of the mesh is to stand.
+    @Test func whatStandsInTheWayIsListedOnce() {
+        let alone = ForeignObject(kind: "route", description: "10.1.0.0/24 dev wg0 proto static")
+        let rest = ForeignObject(kind: "route", description: "10.9.0.0/24 dev wg0 proto static")
+        var obstacle = alone
+        obstacle.relation = .takesNumber
+        let observed = Observation(foreign: [alone, rest], time: UnixTime(seconds: 0))
+        let wanted = DesiredState(
+            mesh: "corp", interface: "wg0", node: "here",
+            state: HostState(link: Link(name: "wg0", mtu: 1420, alias: "weft:corp")))
+        let plan = Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory(), obstacles: [obstacle])
+        #expect(plan.foreign == [rest, obstacle])
+    }
+}
+
+@Suite struct PortTests {
+    private func port(
+        wanted: UInt16?, live: UInt16?, isUp: Bool, kind: DeviceKind = .kernel, halfMade: String? = nil
+    ) -> UInt16? {
+        var observed = Observation(time: UnixTime(seconds: 0))
+        observed.halfMadeLink = halfMade
+        if live != nil {
+            observed.state.link = Link(name: "wg0", mtu: 1420, isUp: isUp, alias: mesh.alias)
+            observed.state.device = Device(privateKey: nil, publicKey: nil, listenPort: live)
+            observed.deviceKind = kind
+        }
+        let state = HostState(
+            link: Link(name: "wg0", mtu: 1420, alias: mesh.alias),
+            device: Device(privateKey: nil, publicKey: nil, listenPort: wanted))
+        let desired = DesiredState(mesh: "corp", interface: "wg0", node: "here", state: state)
+        return Plan(mesh: mesh, desired: desired, observed: observed, memory: MeshMemory()).portToBind(on: observed)
+    }
+
+    @Test func knowsWhichPortIsToBeBound() {
+        #expect(port(wanted: 7, live: nil, isUp: false) == 7)
+        #expect(port(wanted: nil, live: nil, isUp: false) == nil)
+        #expect(port(wanted: 7, live: 7, isUp: true) == nil)
+        #expect(port(wanted: 8, live: 7, isUp: true) == 8)
+        // The kernel lets go of a port with the link; a program may keep it.
+        #expect(port(wanted: 7, live: 7, isUp: false) == 7)
+        #expect(port(wanted: nil, live: 7, isUp: false) == 7)
+        #expect(port(wanted: 7, live: 7, isUp: false, kind: .userspace) == nil)
+        #expect(port(wanted: 8, live: 7, isUp: false, kind: .userspace) == 8)
+        // What is removed first may have it.
+        #expect(port(wanted: 7, live: nil, isUp: false, halfMade: "wg0") == nil)
+    }
+}

@@ -112,9 +112,54 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         desired.state.device?.listenPort = 4000
         var host = Host()
         host.kernel.busyPorts = [4000]
+        let plan = try host.plan(desired)
+        #expect(plan.isBlocked && plan.isEmpty && plan.isStuck)
+        #expect(plan.obstacles.map(\.relation) == [.holdsPort])
         let report = try host.apply(desired)
-        #expect(!report.isConverged)
+        #expect(!report.isConverged && host.kernel.mutations == 0)
+        // It is taken between the plan and the apply: what was made on the way is gone again, and said to be.
+        host.kernel.busyPorts = []
+        let (late, observation) = try host.reconciler.plan(mesh, desired: desired, memory: host.memory)
+        host.kernel.busyPorts = [4000]
+        let undone = host.reconciler.apply(late, desired: desired, memory: host.memory, observation: observation)
+        #expect(!undone.isConverged)
         #expect(host.kernel.links.isEmpty)
+        #expect(undone.memory == host.memory)
+        var isDecided = false
+        for (planned, outcome) in zip(late.operations, undone.outcomes) {
+            switch planned.operation {
+            case .link(.setUp):
+                if case .failed(let error) = outcome {
+                    #expect(error.code == .portInUse)
+                } else {
+                    Issue.record("\(outcome)")
+                }
+                isDecided = true
+            case .firewall: #expect(outcome == .done)
+            case .link, .device, .address, .peer:
+                #expect(outcome == .takenBack("the link could not be brought up"), "\(planned.operation)")
+            case .route, .rule, .resolver, .sysctl:
+                #expect(isDecided && outcome == .skipped("the link could not be brought up"), "\(planned.operation)")
+            }
+        }
+    }
+
+    /// Only a port that the plan has the device bind is looked at: not the one that it listens on.
+    @Test func aPortThatTheDeviceHoldsIsNotInTheWay() throws {
+        var desired = random(1)
+        desired.state.device?.listenPort = 4000
+        var host = Host()
+        try host.apply(desired)
+        host.kernel.busyPorts = [4000]
+        #expect(try host.apply(desired).isConverged)
+        desired.state.device?.listenPort = 4001
+        host.kernel.busyPorts = [4001]
+        #expect(try host.plan(desired).obstacles.map(\.relation) == [.holdsPort])
+        host.kernel.links["wg0"]?.isUp = false
+        desired.state.device?.listenPort = 4000
+        host.kernel.busyPorts = [4000]
+        #expect(try host.plan(desired).obstacles.map(\.relation) == [.holdsPort])
+        #expect(try host.apply(nil).isConverged)
     }
 
     @Test func aForeignLinkBlocksEverything() throws {

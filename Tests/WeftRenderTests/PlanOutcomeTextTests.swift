@@ -86,6 +86,26 @@ import WeftPlan
         #expect(retryable.contains("Run it again to go on from what is there now."))
     }
 
+    @Test func whatWasTakenBackIsNotDone() {
+        let plan = Samples.everything
+        var outcomes = [Outcome](repeating: .skipped("the link could not be made"), count: plan.operations.count)
+        outcomes[0] = .done
+        outcomes[1] = .takenBack("the link could not be brought up")
+        outcomes[2] = .takenBack("the link could not be brought up")
+        outcomes[3] = .failed(busy)
+        #expect(
+            text(plan).conclusion(outcomes: outcomes, remaining: nil).hasPrefix(
+                text(plan).text(of: 1..<3, outcomes: outcomes)
+                    + "Applied in part: 1 done, 1 failed, \(outcomes.count - 4) skipped, 2 undone with the interface.\n"
+            ))
+        let lines = text(plan).text(of: 1..<3, outcomes: outcomes).split(separator: "\n")
+        #expect(lines.allSatisfy { $0.hasPrefix("undone   ") && $0.hasSuffix(": the link could not be brought up") })
+        let documents = ApplyDocument(
+            plan: PlanDocument(plan, labels: Samples.labels), outcomes: outcomes, converged: false, remaining: nil
+        ).outcomes
+        #expect(documents[1].result == "taken-back" && documents[1].reason == "the link could not be brought up")
+    }
+
     @Test func unreadableAfterwards() {
         let plan = Samples.everything
         let outcomes = [Outcome](repeating: .done, count: plan.operations.count)

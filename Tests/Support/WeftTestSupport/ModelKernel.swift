@@ -114,6 +114,11 @@ package struct ModelKernel: Dataplane {
         }
     }
 
+    package mutating func holder(ofPort port: UInt16) -> ForeignObject? {
+        guard busyPorts.contains(port) else { return nil }
+        return ForeignObject(kind: "port", description: "UDP \(port)", relation: .holdsPort)
+    }
+
     private func isOurs(_ route: ModelRoute, _ mesh: MeshIdentity) -> Bool {
         guard route.isOurs else { return false }
         return route.interface == mesh.interface
