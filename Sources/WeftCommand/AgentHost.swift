@@ -21,7 +21,10 @@ final class AgentHost: MeshHost {
     let machine: Machine
     private var lock: FileLock?
     private var claim = InterfaceClaim()
+    /// With the names of the topology before: a peer that is on its way out is still known by its own.
     private(set) var labels = PlanLabels()
+    /// What was compiled last, and the names of what was compiled before that.
+    private var compiled: (id: String, names: [PublicKey: String], former: [PublicKey: String])?
     /// Why what was kept of the topology is of no use.
     private var keptProblem: String?
     /// Which keys the state in force was compiled with: an operation reads them again, and takes no others.
@@ -134,6 +137,9 @@ final class AgentHost: MeshHost {
         }
         keys = (context.own, context.presharedTags)
         labels = context.labels
+        let former = compiled.map { $0.id == revision.id ? $0.former : $0.names } ?? [:]
+        compiled = (revision.id, labels.peers, former)
+        labels.peers.merge(former) { name, _ in name }
         var compilation = context.compilation
         if revision.origin == .nothing { compilation.desired.state = HostState() }
         return compilation

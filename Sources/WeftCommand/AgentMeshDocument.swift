@@ -23,7 +23,9 @@ extension AgentDocument.Mesh {
                 passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
                 changes: figures.changes),
             status: controller.force.flatMap { force in
-                controller.observation.map { StatusDocument($0, of: force.mesh, desired: force.desired) }
+                controller.observation.map {
+                    StatusDocument($0, of: force.mesh, desired: force.desired, names: controller.host.labels.peers)
+                }
             })
     }
 }

@@ -80,8 +80,10 @@ struct DoctorCommand: ParsableCommand {
             }))
         do throws(DataplaneError) {
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
+            let names = machine.names(
+                context.labels.peers, of: observation.state.peers.lazy.map(\.publicKey), on: context.mesh)
             let examination = Examination(
-                plan: plan, observation: observation, desired: context.desired,
+                plan: plan, observation: observation, desired: context.desired, names: names,
                 unreachable: try machine.endpointsWithoutRoute(context.desired, observation.state))
             document.findings += examination.findings
             let cuts = machine.cutOff(by: context.desired, topology: source.topology, live: observation.state)
@@ -90,7 +92,7 @@ struct DoctorCommand: ParsableCommand {
                     "cut-off", .warning, "the mesh keeps this host from \($0.guarded.words): \($0.then)",
                     remedy: $0.remedy)
             }
-            if !offline { document.findings += PathExamination(context.desired, observation).findings }
+            if !offline { document.findings += PathExamination(names, observation).findings }
         } catch {
             document.findings.append(Finding("host", .error, error.description))
         }
@@ -120,13 +122,13 @@ struct DoctorCommand: ParsableCommand {
 struct PathExamination {
     typealias Finding = DoctorDocument.Finding
 
-    private let desired: DesiredState
+    private let names: [PublicKey: String]
     private let observation: Observation
     /// How many peers are asked. More would take minutes, and show the same.
     private static let limit = 16
 
-    init(_ desired: DesiredState, _ observation: Observation) {
-        self.desired = desired
+    init(_ names: [PublicKey: String], _ observation: Observation) {
+        self.names = names
         self.observation = observation
     }
 
@@ -140,7 +142,7 @@ struct PathExamination {
                 let target = peer.allowedIPs.first(where: { $0.length == $0.family.bitWidth }),
                 let source = observation.state.addresses.first(where: { $0.address.family == target.family })
             else { continue }
-            let name = desired.peerNames[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
+            let name = names[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
             let probe = EchoProbe(interface: link.name, source: source.address)
             if let finding = examine(name, target.address, probe, mtu: Int(link.mtu)) {
                 findings.append(finding)

@@ -36,16 +36,14 @@ struct DownCommand: ParsableCommand {
             if let interface {
                 mesh = try machine.mesh(onInterface: interface)
                 // Names make the plan readable; without a topology it is still right.
-                if case (let topology?, let files, let diagnostics) = LoadedTopology.read(source.topology) {
-                    labels.peers = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics).names
-                }
+                labels.peers = LoadedTopology.read(source.topology).0?.names ?? [:]
             } else {
                 let loaded = try LoadedTopology(source.topology)
                 let node = try identify(in: loaded)
                 let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.calendar.now()).desired
                 mesh = desired.identity
                 try machine.refuseAnotherInterface(mesh)
-                labels = PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
+                labels = PlanLabels(node: desired.node, peers: loaded.topology.names, endpoints: desired.endpointNames)
             }
             let job = Job(
                 mesh: mesh, desired: nil, labels: labels, warnings: [], files: SourceFiles(), output: output, yes: yes)

@@ -12,6 +12,8 @@ struct Examination {
     var plan: Plan
     var observation: Observation
     var desired: DesiredState
+    /// Of nodes, by key.
+    var names: [PublicKey: String]
     /// Of the endpoints: those to which the host has no route.
     var unreachable: Set<IPAddress> = []
 
@@ -106,7 +108,7 @@ struct Examination {
     private static let limit = 8
 
     private func name(_ key: PublicKey) -> String {
-        desired.peerNames[key] ?? String(key.base64.prefix(8)) + "…"
+        names[key] ?? String(key.base64.prefix(8)) + "…"
     }
 
     /// What is likely to keep handshakes with a peer from coming about, and can be seen here; nil where nothing can.

@@ -20,6 +20,17 @@ struct Failure: Error {
         self.init("\(error.place): \(error.message)", remedy: error.remedy)
     }
 
+    /// Several keys that cannot be used, each with its place.
+    init(_ errors: [KeyError]) {
+        let shown = 16
+        let places = errors.prefix(shown).map { "\($0.place): \($0.message)" }.joined(separator: "; ")
+        let rest = errors.count > shown ? "; and \(errors.count - shown) more" : ""
+        let remedies = errors.prefix(shown).map(\.remedy).filter { !$0.isEmpty }
+        self.init(
+            errors.count > 1 ? "\(errors.count) keys cannot be used: \(places)\(rest)" : places,
+            remedy: Set(remedies).count == 1 ? remedies[0] : remedies.joined(separator: "; "))
+    }
+
     init(_ error: DataplaneError) {
         self.init(error.description)
     }

@@ -45,14 +45,7 @@ struct HostContext {
         if loaded.topology.mesh.presharedKeys == .directory {
             let peers = draft.desired.state.peers.compactMap { draft.desired.peerNames[$0.publicKey] }
             let (tags, errors) = options.keyFiles.presharedTags(of: peers)
-            if let first = errors.first {
-                if names == nil {
-                    for error in errors.dropFirst() {
-                        Terminal.standard.write("error: \(error.place): \(error.message)", to: .error)
-                    }
-                }
-                throw Failure(first)
-            }
+            if !errors.isEmpty { throw Failure(errors) }
             presharedTags = tags
         }
         let answers =
@@ -113,11 +106,11 @@ struct HostContext {
     }
 
     var labels: PlanLabels {
-        PlanLabels(node: desired.node, peers: loaded.names, endpoints: desired.endpointNames)
+        PlanLabels(node: desired.node, peers: loaded.topology.names, endpoints: desired.endpointNames)
     }
 }
 
 extension Diagnostic {
     /// The message and its notes in one line, for a plan.
-    var sentence: String { ([message] + notes.map(\.message)).joined(separator: "; ") }
+    var sentence: String { "\(severity.rawValue): " + ([message] + notes.map(\.message)).joined(separator: "; ") }
 }

@@ -37,14 +37,16 @@ struct Job {
         if desired == nil { return try takeDown(machine, secrets) }
         let lock = try machine.lock(mesh)
         if let host { try takeBackWhatDangles(machine, mesh, host, output) }
-        try runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
+        var job = self
+        try job.runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
     }
 
     private func takeDown(
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws {
         let lock = try machine.lockToTakeDown(mesh)
-        try runLocked(machine, secrets) { _ in }
+        var job = self
+        try job.runLocked(machine, secrets) { _ in }
         // A mesh that is gone has nothing left to lock.
         if let lock { lock.remove() }
     }
@@ -76,15 +78,19 @@ struct Job {
         }
     }
 
-    private func runLocked(
+    private mutating func runLocked(
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena,
         onTrial: (TrialFront) throws -> Void
     ) throws {
         var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
         let memory = try machine.memorySayingProblems(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
+        labels.peers = machine.names(labels.peers, of: observation.state.peers.lazy.map(\.publicKey), on: mesh)
         var cuts = cuts(plan, observation, machine)
         if output.format == .text { show(plan, cuts) }
+        if desired == nil, !plan.isEmpty || plan.isHeld {
+            machine.tellOfForgottenSettings(of: mesh, observation.sysctlMemory)
+        }
         if let topology, !plan.isEmpty { machine.tellWhatCame(of: topology.loaded, topology.path, on: mesh) }
         if plan.isHeld || (plan.isBlocked && desired != nil) {
             throw Failure("something that is not weft's stands in the way: nothing was changed")
@@ -106,7 +112,10 @@ struct Job {
             if output.format == .text { progress(step, decided) }
         }
         if report.memory != memory { try write { try machine.remember(report.memory, of: mesh) } }
-        if desired == nil, report.isConverged { try write { try machine.forget(mesh) } }
+        if desired == nil, report.isConverged {
+            try write { try machine.forget(mesh) }
+            machine.tellWhatIsLeft(of: mesh)
+        }
         if report.isConverged { keep(on: machine) }
         try finish(report, cuts)
     }

@@ -46,14 +46,6 @@ struct LoadedTopology {
         Terminal.standard.write(text, terminator: "", to: .error)
     }
 
-    /// Names of all nodes, by key: a peer that goes is still known by name.
-    var names: [PublicKey: String] {
-        var names: [PublicKey: String] = [:]
-        names.reserveCapacity(topology.nodes.count)
-        for node in topology.nodes { names[node.publicKey.value] = node.name }
-        return names
-    }
-
     func index(ofNode name: String) throws -> Int {
         if let index = topology.index(ofNode: name) { return index }
         throw Failure(

@@ -205,6 +205,12 @@ struct Machine {
         try StateSysctls(state).removeIfEmpty()
     }
 
+    /// Whether what was done for a mesh is on record.
+    func remembers(_ mesh: MeshIdentity) -> Bool { state.remembers(mesh.interface) }
+
+    /// Files of a mesh that could not be used, and were kept.
+    func keptAside(of mesh: MeshIdentity) -> [String] { state.keptAside(of: mesh.interface) }
+
     /// Takes an interface for an agent, for as long as the lock lives.
     func lock(_ mesh: MeshIdentity, agent socket: String) throws(DataplaneError) -> FileLock {
         try state.lock(mesh.interface, timeout: .zero, as: .agent(socket))

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import WeftKeys
+internal import WeftModel
 internal import WeftPlan
 internal import WeftReconcile
 internal import WeftRender
@@ -33,9 +34,11 @@ struct PlanCommand: ParsableCommand {
                 }))
             let memory = try machine.memorySayingProblems(of: context.mesh)
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
+            var labels = context.labels
+            labels.peers = machine.names(
+                labels.peers, of: observation.state.peers.lazy.map(\.publicKey), on: context.mesh)
             let cuts = machine.cuts(
-                by: plan, to: context.desired, from: observation.state, topology: source.topology,
-                names: context.labels.peers)
+                by: plan, to: context.desired, from: observation.state, topology: source.topology, names: labels.peers)
             machine.tellWhatCame(of: context.loaded, source.topology, on: context.mesh)
             let warnings = context.warnings + cuts.map(\.diagnostic)
             switch output.format {
@@ -43,11 +46,11 @@ struct PlanCommand: ParsableCommand {
                 Terminal.standard.write(
                     try encodeJSON(
                         PlanDocument(
-                            plan, labels: context.labels, warnings: warnings + context.compilation.refusals,
+                            plan, labels: labels, warnings: warnings + context.compilation.refusals,
                             cuts: cuts, files: context.loaded.files)))
             case .text:
                 let text = PlanText(
-                    plan, labels: context.labels, warnings: warnings.map(\.sentence), options: output.text()
+                    plan, labels: labels, warnings: warnings.map(\.sentence), options: output.text()
                 ).text
                 Terminal.standard.write(text, terminator: "")
             }

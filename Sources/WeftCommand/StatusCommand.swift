@@ -16,8 +16,8 @@ struct StatusCommand: ParsableCommand {
         commandName: "status",
         abstract: "Show the mesh on this host: each peer by name, and whether it is up.",
         discussion: """
-            Without a readable topology, the meshes that weft has made on this host are shown without names. Who may not read \
-            the kernel asks the agent, where one runs and lets them.
+            Without a readable topology, the meshes that weft has made on this host are shown by the names of the topology \
+            that was in force last. Who may not read the kernel asks the agent, where one runs and lets them.
             """)
 
     @OptionGroup var source: TopologyArgument
@@ -48,10 +48,12 @@ struct StatusCommand: ParsableCommand {
             })
             try repeatedly(redraws) {
                 // The topology is read anew each time: a new peer gets its name.
-                let (meshes, desired) = try subjects(machine)
+                let (meshes, desired, names) = try subjects(machine)
                 return try meshes.map { mesh in
                     let observation = try dataplane.observe(mesh, Interests(sysctls: []))
-                    return StatusDocument(observation, of: mesh, desired: desired[mesh])
+                    let keys = observation.state.peers.lazy.map(\.publicKey)
+                    return StatusDocument(
+                        observation, of: mesh, desired: desired[mesh], names: machine.names(names, of: keys, on: mesh))
                 }
             }
         }
@@ -77,7 +79,14 @@ struct StatusCommand: ParsableCommand {
 
     /// What an agent tells of its meshes.
     private func agentsDocuments() throws -> [StatusDocument] {
-        let text = try AgentClient(socket.socket).status()
+        let text: String
+        do {
+            text = try AgentClient(socket.socket).status()
+        } catch let failure as Failure {
+            throw Failure(
+                "status must be run as root, or by a member of the group weft where an agent runs: \(failure.message)",
+                remedy: "`sudo weft status`; or let root start an agent (`weft agent run`), and join that group")
+        }
         let meshes = try JSONDecoder().decode(AgentDocument.self, from: Data(text.utf8)).meshes
         let documents = meshes.compactMap(\.status).filter { interface == nil || $0.interface == interface }
         guard !documents.isEmpty else {
@@ -99,8 +108,10 @@ struct StatusCommand: ParsableCommand {
         }
     }
 
-    /// The meshes to show, and what is wanted of those that the topology names.
-    private func subjects(_ machine: Machine) throws -> ([MeshIdentity], [MeshIdentity: DesiredState]) {
+    /// The meshes to show, what is wanted of those that the topology names, and the names of its nodes.
+    private func subjects(
+        _ machine: Machine
+    ) throws -> ([MeshIdentity], [MeshIdentity: DesiredState], names: [PublicKey: String]) {
         let (topology, files, diagnostics) = LoadedTopology.read(source.topology)
         var desired: [MeshIdentity: DesiredState] = [:]
         var subjects = try machine.ownMeshes()
@@ -124,6 +135,6 @@ struct StatusCommand: ParsableCommand {
                 interface.map { "\($0) is not an interface of weft's" } ?? "weft has made no mesh on this host",
                 remedy: topology == nil ? "and \(source.topology) could not be read: see `weft check`" : "")
         }
-        return (subjects, desired)
+        return (subjects, desired, topology?.names ?? [:])
     }
 }

@@ -21,7 +21,7 @@ struct PolicyRules {
         let (ours, others) = try sorted()
         var foreign: [ForeignObject] = []
         for other in others {
-            var object = obstacle(other) ?? round(other)
+            var object = try obstacle(other) ?? round(other)
             if object == nil { object = try bypass(other) }
             if let object { foreign.append(object) }
         }
@@ -94,8 +94,7 @@ struct PolicyRules {
     }
 
     /// A rule of others that uses a number which the mesh needs for itself.
-    private func obstacle(_ other: LiveRule) -> ForeignObject? {
-        let isMeshs = other.proto == MeshIdentity.protocolNumber
+    private func obstacle(_ other: LiveRule) throws(DataplaneError) -> ForeignObject? {
         for rule in wanted where rule.key.family == other.family {
             var remedy: String?
             if case .lookupUnlessMarked(let mark, let table) = rule.key.action {
@@ -113,10 +112,20 @@ struct PolicyRules {
             if let remedy {
                 return ForeignObject(
                     kind: "rule", description: other.description, relation: .takesNumber,
-                    remedy: remedy + (isMeshs ? ". It is another mesh's." : ", or take that rule away."))
+                    remedy: remedy + (try owner(of: other).map { ". It is \($0)." } ?? ", or take that rule away."))
             }
         }
         return nil
+    }
+
+    /// The mesh of weft's whose rule it is, in words; nil where it is none.
+    private func owner(of other: LiveRule) throws(DataplaneError) -> String? {
+        guard other.proto == MeshIdentity.protocolNumber else { return nil }
+        // A mesh has a priority by its interface's name, and the next one.
+        let owner = try ownMeshes(channel).first {
+            $0.interface != mesh.interface && $0.routingNumbers.priority == other.priority & ~1
+        }
+        return "another mesh's" + (owner.map { ": of \($0.mesh) on \($0.interface)" } ?? "")
     }
 
     /// Another full tunnel's rule that takes this one's packets, while this one's rule takes those of the other.

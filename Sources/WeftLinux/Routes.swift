@@ -67,19 +67,32 @@ struct Routes {
 
     /// The routes of others at `keys`, as a plan shows them.
     func obstacles(at keys: [Route.Key]) throws(DataplaneError) -> [ForeignObject] {
+        let others = try find(keys).others
+        if others.isEmpty { return [] }
         var names: [UInt32: String] = [:]
         let ranges = ranges(among: keys)
-        return try find(keys).others.map { found in
-            if let range = ranges.first(where: { found.isRange(overlapping: $0) }) {
-                return ForeignObject(
-                    kind: "route", description: describe(found, &names), relation: .blocksRoute(range),
-                    remedy: "Another mesh on this host has these addresses: give one of the two another range, or a "
-                        + "`table` of its own.")
-            }
+        let meshes = try ownMeshes(channel)
+        return others.map { found in
+            let range = ranges.first { found.isRange(overlapping: $0) }
+            let owner = owner(of: found, among: meshes, &names)
+            let isMeshs = owner != nil || range != nil
             return ForeignObject(
-                kind: "route", description: describe(found, &names), relation: .blocksRoute(found.route.key),
-                remedy: "Remove it, or let the mesh's routes stand in a `table` of their own.")
+                kind: "route", description: describe(found, &names), relation: .blocksRoute(range ?? found.route.key),
+                remedy: isMeshs
+                    ? "Another mesh on this host has these addresses\(owner.map { " (\($0.phrase))" } ?? ""): give one of "
+                        + "the two another range, or a `table` of its own."
+                    : "Remove it, or let the mesh's routes stand in a `table` of their own.")
         }
+    }
+
+    /// The mesh whose route it is; nil where it is none of weft's, or one of a mesh that is gone.
+    private func owner(
+        of found: LiveRoute, among meshes: [MeshIdentity], _ names: inout [UInt32: String]
+    ) -> MeshIdentity? {
+        guard found.proto == MeshIdentity.protocolNumber else { return nil }
+        if found.type == UInt8(RTN_UNREACHABLE) { return meshes.first { $0.unreachableMetric == found.route.metric } }
+        let name = name(of: found.interface, &names)
+        return meshes.first { $0.interface == name }
     }
 
     /// Routes that are not ours in a table that is wanted for the tunnel alone; one object for all of them.
@@ -90,11 +103,12 @@ struct Routes {
         }
         guard let first = reading.others.first else { return nil }
         var names: [UInt32: String] = [:]
+        let owner = owner(of: first, among: try ownMeshes(channel), &names)
         let more = reading.others.count > 1 ? " and \(reading.others.count - 1) more" : ""
         return ForeignObject(
             kind: "route", description: describe(first, &names) + more, relation: .takesNumber,
             remedy: "The table \(table) is to hold this mesh's tunnel alone: set another `table:` for this node, or "
-                + "take these routes away.")
+                + (owner.map { "for that of \($0.phrase), whose routes they are." } ?? "take these routes away."))
     }
 
     private func ranges(among keys: [Route.Key]) -> [Route.Key] {
@@ -106,14 +120,18 @@ struct Routes {
         var text = Self.typeName(found.type).map { "\($0) " } ?? ""
         text += found.route.prefix.isDefault ? "default" : found.route.prefix.description
         if found.interface != 0 {
-            let name = names[found.interface] ?? links.name(of: found.interface)
-            names[found.interface] = name
-            text += " dev \(name)"
+            text += " dev \(name(of: found.interface, &names))"
         }
         if found.route.table != Route.mainTable { text += " table \(found.route.table)" }
         text += " proto \(Self.protocolName(found.proto))"
         if found.route.metric != 0 { text += " metric \(found.route.metric)" }
         return text
+    }
+
+    private func name(of interface: UInt32, _ names: inout [UInt32: String]) -> String {
+        let name = names[interface] ?? links.name(of: interface)
+        names[interface] = name
+        return name
     }
 
     private static func typeName(_ type: UInt8) -> String? {
@@ -186,10 +204,15 @@ struct Routes {
             let ours = Dictionary(found.ours.map { ($0.key, $0) }) { first, _ in first }
             let others = Dictionary(found.others.map { ($0.route.key, $0) }) { first, _ in first }
             var names: [UInt32: String] = [:]
+            let meshes = others.isEmpty ? [] : try ownMeshes(channel)
             for index in taken {
                 let route = operations[index].route
                 if let other = others[route.key], case .failed(var error) = outcomes[index] {
-                    error.message = "\(describe(other, &names)) stands there: remove it, or set another `table`"
+                    let mesh = owner(of: other, among: meshes, &names)
+                    let remedy =
+                        mesh.map { "\($0.phrase) has these addresses too: give one of the two another range" }
+                        ?? "remove it, or set another `table`"
+                    error.message = "\(describe(other, &names)) stands there: \(remedy)"
                     outcomes[index] = .failed(error)
                 } else if let own = ours[route.key], route.isSatisfied(by: own) {
                     outcomes[index] = .already

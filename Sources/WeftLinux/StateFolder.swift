@@ -105,6 +105,19 @@ package final class StateFolder {
         }
     }
 
+    /// Whether what was done for an interface is on record: it is not where its file is lost, or one that tells of it cannot
+    /// be used.
+    package func remembers(_ interface: String) -> Bool {
+        access(file(interface)) != nil && problems.isEmpty
+    }
+
+    /// What could not be used of an interface's record, or of the sysctls', and was kept for somebody to look at.
+    package func keptAside(of interface: String) -> [String] {
+        SmallFile.names(in: path).sorted().filter { name in
+            name.hasPrefix("\(interface).json.corrupt") || name.hasPrefix("\(StateSysctls.fileName).corrupt")
+        }.map { "\(path)/\($0)" }
+    }
+
     /// Forgets an interface. What is not there is forgotten already.
     package func forget(_ interface: String) throws(DataplaneError) {
         try forgetTopology(of: interface)

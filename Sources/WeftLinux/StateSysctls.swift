@@ -7,7 +7,8 @@ package import WeftPlan
 package struct StateSysctls: SysctlLedger {
     private let folder: StateFolder
     // No interface can have a name of so many characters.
-    private var file: String { "\(folder.path)/sysctls-of-all-interfaces.json" }
+    static let fileName = "sysctls-of-all-interfaces.json"
+    private var file: String { "\(folder.path)/\(Self.fileName)" }
 
     package init(_ folder: StateFolder) {
         self.folder = folder

@@ -8,13 +8,17 @@ extension StatusDocument {
     /// Makes the document.
     ///
     /// - Parameters:
-    ///   - desired: what the topology wants; nil where it could not be read. Names are unknown then.
+    ///   - desired: what the topology wants; nil where it could not be read.
+    ///   - names: of nodes, also of those that are no peers here any more; nil: those of the peers that are wanted.
     ///   - now: nil: the time of the observation.
-    package init(_ observation: Observation, of mesh: MeshIdentity, desired: DesiredState?, now: UnixTime? = nil) {
+    package init(
+        _ observation: Observation, of mesh: MeshIdentity, desired: DesiredState?, names: [PublicKey: String]? = nil,
+        now: UnixTime? = nil
+    ) {
         self.init(
             mesh: mesh, live: observation.state, deviceKind: observation.deviceKind,
             statistics: observation.statistics, counts: observation.counts,
             foreign: observation.foreign.map { .init(kind: $0.kind, description: $0.description) },
-            desired: desired, now: now ?? observation.time)
+            desired: desired, names: names, now: now ?? observation.time)
     }
 }

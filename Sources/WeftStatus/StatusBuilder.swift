@@ -14,7 +14,8 @@ extension StatusDocument {
     ///   - live: what is there and the mesh's own; without a link, the interface is absent.
     ///   - statistics: of `live.peers`, index by index.
     ///   - counts: of the mesh's named counters.
-    ///   - desired: what the topology wants; nil where it could not be read. Names are unknown then.
+    ///   - desired: what the topology wants; nil where it could not be read.
+    ///   - names: of nodes, also of those that are no peers here any more; nil: those of the peers that are wanted.
     ///   - now: the time at which `live` was read.
     package init(
         mesh: MeshIdentity,
@@ -24,6 +25,7 @@ extension StatusDocument {
         counts: [FirewallCount] = [],
         foreign: [ForeignObject] = [],
         desired: DesiredState?,
+        names: [PublicKey: String]? = nil,
         now: UnixTime
     ) {
         format = Self.formatName
@@ -56,7 +58,7 @@ extension StatusDocument {
         summary = Summary()
 
         let wanted = desired.map { Set($0.state.peers.map(\.publicKey)) }
-        let names = desired?.peerNames ?? [:]
+        let names = names ?? desired?.peerNames ?? [:]
         peers = []
         peers.reserveCapacity(live.peers.count)
         for (index, peer) in live.peers.enumerated() {

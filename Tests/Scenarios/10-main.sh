@@ -47,6 +47,18 @@ same "status knows every peer as up" "up up up" "$(jq -r '[.peers[].state] | joi
 same "and by name" "ams ana home" "$(jq -r '[.peers[].name] | join(" ")' <<<"$status")"
 contains "status as text" "home" "$(weft fra status)"
 
+# Nodes that are taken out, or take no part any more, have their names until they are gone.
+cp -r "$topology" "$_mesh_folder/later"
+rm "$_mesh_folder/later/node-home.yaml"
+sed -i 's/^\( *\)publicKey:/\1disabled: true\n&/' "$_mesh_folder/later/node-ana.yaml"
+sed -i 's/^\( *\)publicKey:/\1expires: 2026-01-01T00:00:00Z\n&/' "$_mesh_folder/later/node-ams.yaml"
+good=$topology topology=$_mesh_folder/later
+same "status names them" "ams false,ana false,home false" \
+    "$(weft fra status --format json | jq -r '[.peers[] | "\(.name) \(.inTopology)"] | join(",")')"
+same "and so does the plan" "ams ana home" \
+    "$(weft fra plan --format json | jq -r '[.operations[] | select(.kind == "peer") | .object.name] | sort | join(" ")')"
+topology=$good
+
 for host in fra ams; do
     state=$(live $host)
     watched $host "$host: a second apply"

@@ -97,7 +97,9 @@ topology_begin
 sed -i 's/name: test/name: twin/; s/wg0/wg1/' "$topology/mesh.yaml"
 topology_node fra 10.80.7.1 -- "endpoint: \"$(mesh_address fra 4):51830\""
 refuses "a mesh with another's addresses is not taken for right" weft fra apply
-contains "and the overlap is named" "Another mesh on this host has these addresses" "$output"
+contains "and the overlap is named, with the other mesh" \
+    "Another mesh on this host has these addresses (the mesh test on wg0)" "$output"
+lacks "and nobody is told to remove its objects" "Remove it" "$output"
 succeeds "it goes" weft fra down
 topology=$corp
 unchanged fra "the first is as it was"

@@ -181,6 +181,8 @@ if enter fra "${nobody[@]}" --help >/dev/null 2>&1; then
         lacks "before a plan is made" "Plan" "$output"
     done
     rm -rf "/tmp/key.$MESH" "/tmp/state.$MESH"
+    on_fra "status as another user" "status must be run as root, or by a member of the group weft where an agent runs" \
+        "${nobody[@]}" status "$topology"
     copy
     chmod 700 "$topology"
     on_fra "a folder that may not be read" "Permission denied" "${nobody[@]}" apply --yes "$topology"
@@ -212,6 +214,10 @@ release() { kill $holder; wait $holder 2>/dev/null; }
 
 for family in 4 6; do
     hold bob 51820 $family
+    exits 1 "IPv$family: a port that is taken is in the plan" weft bob plan --detailed-exitcode
+    matches "with who has it" "port UDP 51820 of process .*python3.*$holder" "$output"
+    exits 1 "and doctor knows of it" weft bob doctor --offline
+    matches "with who has it" "port UDP 51820 of process .*python3.*$holder" "$output"
     exits 1 "IPv$family: a port that is taken" weft bob apply
     matches "is named, with who has it" "51820.*python3.*$holder" "$output"
     refuses "no interface is left" enter bob ip link show wg0

@@ -254,4 +254,20 @@ for host in ana fra; do
     same "$host: no forwarding" "0 0" \
         "$(enter $host cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding | paste -sd' ')"
 done
+
+# ---------------------------------------------------------------------------------------------- a record that is lost
+
+converges fra
+enter fra sh -c 'for file in /var/lib/weft/*/sysctls-of-all-interfaces.json; do echo broken >"$file"; done'
+converges fra
+output=$(weft fra down 2>&1)
+matches "down names the damaged record that it leaves" "/sysctls-of-all-interfaces.json.corrupt is left" "$output"
+enter fra sh -c 'rm -rf /var/lib/weft/*; sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0'
+converges fra
+enter fra sh -c 'rm -rf /var/lib/weft/*'
+# A program is known for weft's by the record alone.
+output=$(weft fra down 2>&1) || { enter fra ip link delete wg0 && output=$(weft fra down 2>&1); }
+matches "down with no record names what may stay on" "record .* is lost: .*net.ipv4.ip_forward = 1" "$output"
+matches "and how to turn it off" "sysctl -w net.ipv4.ip_forward=0" "$output"
+same "it is left" 1 "$(enter fra cat /proc/sys/net/ipv4/ip_forward)"
 done_testing

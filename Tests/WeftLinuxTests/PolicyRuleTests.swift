@@ -265,7 +265,7 @@ struct PolicyRuleTests {
             let observed = try plane.observe(mesh, Interests(rules: ours))
             #expect(observed.state.rules == [])
             #expect(observed.foreign.map(\.relation) == [.takesNumber])
-            #expect(observed.foreign.first?.remedy.contains("another mesh's") == true)
+            #expect(observed.foreign.first?.remedy.contains("another mesh's: of lab on wg7") == true)
             #expect(plane.perform([.rule(.remove(theirs))], for: mesh) == [.already])
             #expect(try plane.observe(other, Interests()).state.rules == [theirs])
         }

@@ -133,6 +133,18 @@ import WeftPlan
         }
     }
 
+    @Test func knowsWhetherAnythingIsOnRecord() throws {
+        #expect(!folder().remembers("wg0"))
+        try folder().store(memory(), of: "wg0")
+        #expect(folder().remembers("wg0") && !folder().remembers("wg1"))
+        // Without the claims of all interfaces, nobody knows what was this one's.
+        temporary.write("broken", to: "state/host/sysctls-of-all-interfaces.json")
+        let state = folder()
+        #expect(try StateSysctls(state).memory() == SysctlMemory())
+        #expect(!state.remembers("wg0"))
+        #expect(state.keptAside(of: "wg0").isEmpty)
+    }
+
     @Test func readingChangesNothing() throws {
         let state = folder()
         #expect(try state.meshMemory(of: "wg0") == MeshMemory())
@@ -189,8 +201,10 @@ import WeftPlan
         #expect(problem.message.contains(text.contains("99") ? "a newer weft" : "damaged"))
         #expect(contents(of: path) == text)
 
+        #expect(!state.remembers("wg0"))
         try state.store(memory(), of: "wg0")
         #expect(contents(of: path + ".corrupt") == text)
+        #expect(state.keptAside(of: "wg0") == [path + ".corrupt"] && state.keptAside(of: "wg").isEmpty)
         #expect(state.problems.map(\.path) == [path + ".corrupt"])
         #expect(try folder().meshMemory(of: "wg0") == memory())
 

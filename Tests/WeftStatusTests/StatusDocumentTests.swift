@@ -73,6 +73,18 @@ import WeftStatus
         #expect(document.deviceKind == "kernel" && document.node == "fra")
     }
 
+    @Test func aPeerThatIsNotWantedAnyMoreKeepsItsName() {
+        let wanted = DesiredState(
+            mesh: "corp", interface: "wg0", node: "fra", state: Self.live([Peer(publicKey: Self.key(1))]),
+            peerNames: [Self.key(1): "zoe"])
+        let document = StatusDocument(
+            mesh: Self.mesh, live: Self.live([Peer(publicKey: Self.key(1)), Peer(publicKey: Self.key(2))]),
+            deviceKind: .kernel, statistics: [], desired: wanted, names: [Self.key(1): "zoe", Self.key(2): "gone"],
+            now: Self.now)
+        #expect(document.peers.map(\.name) == ["gone", "zoe"])
+        #expect(document.peers.map(\.inTopology) == [false, true])
+    }
+
     @Test func anAbsentInterfaceMissesEveryPeer() {
         let desired = DesiredState(
             mesh: "corp", interface: "wg0", node: "fra", state: Self.live([Peer(publicKey: Self.key(1))]))
