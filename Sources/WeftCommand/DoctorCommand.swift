@@ -92,7 +92,7 @@ struct DoctorCommand: ParsableCommand {
                     "cut-off", .warning, "the mesh keeps this host from \($0.guarded.words): \($0.then)",
                     remedy: $0.remedy)
             }
-            if !offline { document.findings += PathExamination(names, observation).findings }
+            if !offline { document.findings += PathExamination(context.desired, names, observation).findings }
         } catch {
             document.findings.append(Finding("host", .error, error.description))
         }
@@ -122,12 +122,15 @@ struct DoctorCommand: ParsableCommand {
 struct PathExamination {
     typealias Finding = DoctorDocument.Finding
 
+    private let desired: DesiredState
+    /// Of nodes, by key.
     private let names: [PublicKey: String]
     private let observation: Observation
     /// How many peers are asked. More would take minutes, and show the same.
     private static let limit = 16
 
-    init(_ names: [PublicKey: String], _ observation: Observation) {
+    init(_ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation) {
+        self.desired = desired
         self.names = names
         self.observation = observation
     }

@@ -45,13 +45,15 @@ struct KeyReader: ~Copyable {
             throw .system(errno, "open", path)
         }
         defer { close(descriptor) }
-        try check(descriptor, path)
-        return try withKey(from: descriptor, place: path, for: purpose, body)
+        let size = try check(descriptor, path)
+        return try withKey(from: descriptor, place: path, size: size, for: purpose, body)
     }
 
     /// Lends the 32 bytes of the key that a descriptor yields until its end, whatever kind it is.
+    ///
+    /// - Parameter size: how many bytes it yields, where that is known.
     func withKey<Result>(
-        from descriptor: Int32, place: String, for purpose: KeyPurpose,
+        from descriptor: Int32, place: String, size: Int? = nil, for purpose: KeyPurpose,
         _ body: (Span<UInt8>) throws(KeyError) -> Result
     ) throws(KeyError) -> Result {
         defer {
@@ -59,11 +61,12 @@ struct KeyReader: ~Copyable {
             key.zero()
         }
         let count = try fill(from: descriptor, place: place)
-        try decode(count: count, place: place, purpose: purpose)
+        try decode(count: count, of: size, place: place, purpose: purpose)
         return try key.withBytes(0..<SecretArena.secretSize, body)
     }
 
-    private func check(_ descriptor: Int32, _ path: String) throws(KeyError) {
+    /// - Returns: the file's size in bytes.
+    private func check(_ descriptor: Int32, _ path: String) throws(KeyError) -> Int {
         var status = stat()
         guard unsafe fstat(descriptor, &status) == 0 else { throw .system(errno, "look at", path) }
         let quoted = shellQuoted(path)
@@ -81,6 +84,7 @@ struct KeyReader: ~Copyable {
                 .tooOpen, at: path, "others than its owner have access to it (mode \(mode))",
                 remedy: "chmod 600 \(quoted)")
         }
+        return Int(status.st_size)
     }
 
     /// Reads up to the end or the limit; the count of bytes.
@@ -97,7 +101,7 @@ struct KeyReader: ~Copyable {
         return count
     }
 
-    private func decode(count: Int, place: String, purpose: KeyPurpose) throws(KeyError) {
+    private func decode(count: Int, of size: Int?, place: String, purpose: KeyPurpose) throws(KeyError) {
         let remedy = "a key is one line as `wg genkey` writes it"
         try text.withBytes(0..<count) { characters throws(KeyError) in
             var end = count
@@ -117,10 +121,21 @@ struct KeyReader: ~Copyable {
                     .notAKey(.wrongLength(end)), at: place,
                     "a blank or an empty line stands before the key: wg refuses that too", remedy: remedy)
             }
+            if startsWithQuote(characters) {
+                throw KeyError(
+                    .notAKey(.wrongLength(end)), at: place, "a quote stands before the key: it is written without",
+                    remedy: remedy)
+            }
             if looksLikeConfiguration(characters.extracting(0..<end)) {
                 throw KeyError(
                     .configurationFile, at: place, "this is a wg-quick file, not a key",
                     remedy: "write the value of its PrivateKey into a file of its own")
+            }
+            if count == Self.textLimit {
+                let length = size.map { "\($0) bytes" } ?? "more than \(Self.textLimit - 1) bytes"
+                throw KeyError(
+                    .notAKey(.wrongLength(size ?? count)), at: place,
+                    "this is not a key: it has \(length), a key has 44 characters", remedy: remedy)
             }
             guard end == 44 else { throw .text(.wrongLength(end), at: place, remedy: remedy) }
             if let bad = firstForeignCharacter(characters) {
@@ -139,6 +154,13 @@ struct KeyReader: ~Copyable {
     }
 
     private func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) }
+
+    /// Plain ones, and those of print: U+2018 to U+201F.
+    private func startsWithQuote(_ characters: Span<UInt8>) -> Bool {
+        if characters[0] == UInt8(ascii: "\"") || characters[0] == UInt8(ascii: "'") { return true }
+        return characters.count > 2 && characters[0] == 0xE2 && characters[1] == 0x80
+            && (0x98...0x9F).contains(characters[2])
+    }
 
     private func looksLikeConfiguration(_ characters: Span<UInt8>) -> Bool {
         let marks: [StaticString] = ["[Interface]", "[interface]", "PrivateKey"]

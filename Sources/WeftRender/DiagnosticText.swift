@@ -34,6 +34,10 @@ private struct Renderer {
     let colours: Bool
     var output = ""
     private var secrets: [SourceRange] = []
+    /// The keys at these places, once one of them is asked for.
+    private var hiddenKeys: Set<String>?
+    /// Of each file, the keys that stand elsewhere than under `publicKey`.
+    private var strayKeys: [UInt32: Set<String>] = [:]
     /// For each file, where its lines begin: found when the first of them is shown.
     private var lineStarts: [UInt32: [Int]] = [:]
 
@@ -84,12 +88,35 @@ private struct Renderer {
         let previous = line(Int(place.start.line) - 1, of: place.file) ?? []
         let number = String(place.start.line)
         let gutter = String(repeating: " ", count: number.count + 2)
-        let line = SourceLine(bytes, previous: previous, secrets: secretColumns(place), place: place)
+        let line = SourceLine(bytes, previous: previous, secrets: secretColumns(place), place: place) { key in
+            isHidden(key, in: place.file)
+        }
         let (text, before, width) = line.window()
         output += "\(paint(" \(number) |", .dim))\(text.isEmpty ? "" : " ")\(text)\n"
         let caret = "^" + String(repeating: "~", count: max(0, width - 1))
         output += "\(paint("\(gutter)|", .dim)) \(String(repeating: " ", count: before))\(paint(caret, .fix))\n"
         return gutter
+    }
+
+    /// Whether what stands under `publicKey` is hidden elsewhere: somebody has given the private key for both.
+    private mutating func isHidden(_ key: String, in file: UInt32) -> Bool {
+        if hiddenKeys == nil {
+            hiddenKeys = []
+            for secret in secrets where secret.start.line == secret.end.line {
+                guard let line = line(Int(secret.start.line), of: secret.file) else { continue }
+                let columns = Int(secret.start.column) - 1..<Int(secret.end.column) - 1
+                hiddenKeys?.formUnion(SourceLine.keys(in: line, columns: columns))
+            }
+        }
+        if hiddenKeys?.contains(key) == true { return true }
+        // Of a file that could not be parsed, nobody has named the places.
+        if strayKeys[file] == nil {
+            strayKeys[file] = []
+            for line in files[file].bytes.split(separator: UInt8(ascii: "\n")) where line.count >= key.utf8.count {
+                strayKeys[file]?.formUnion(SourceLine.strayKeys(in: line))
+            }
+        }
+        return strayKeys[file]?.contains(key) == true
     }
 
     /// A line's bytes, without its end.

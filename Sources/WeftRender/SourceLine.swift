@@ -66,7 +66,11 @@ struct SourceLine {
     /// - Parameters:
     ///   - previous: The line before it: a secret's name may end it.
     ///   - secrets: Columns from 0 that are masked.
-    init(_ bytes: ArraySlice<UInt8>, previous: ArraySlice<UInt8>, secrets: [Range<Int>], place: SourceRange) {
+    ///   - isHidden: Asked whether a key that stands under `publicKey` is masked all the same.
+    init(
+        _ bytes: ArraySlice<UInt8>, previous: ArraySlice<UInt8>, secrets: [Range<Int>], place: SourceRange,
+        isHidden: (String) -> Bool
+    ) {
         let column = Int(place.start.column) - 1
         let origin = max(0, column - Self.reach)
         let (slice, isCutAfter) = Self.scalars(origin..<column + Self.reach, of: bytes)
@@ -82,7 +86,7 @@ struct SourceLine {
             mask(shifted.clamped(to: 0..<cells.count))
         }
         for range in Self.namedSecrets(Array(slice), scalars) { mask(range.clamped(to: 0..<cells.count)) }
-        for range in Self.strayKeys(scalars) { maskRest(range) }
+        for key in Self.keys(scalars) where !key.isPublic || isHidden(key.text) { maskRest(key.range) }
         if Self.endsWithSecretName(previous) { mask(0..<cells.count) }
     }
 
@@ -135,17 +139,42 @@ struct SourceLine {
         return found
     }
 
-    /// What has the shape of a key and does not stand under `publicKey`: `privateKey` without its colon, a key alone on a
-    /// line, one in the wrong field. A place that another part of the house has named is not needed for these.
-    private static func strayKeys(_ scalars: [Unicode.Scalar]) -> [Range<Int>] {
-        keyShapedRanges(scalars.map(\.value)).filter { range in
+    private struct Key {
+        var range: Range<Int>
+        /// Without what ends base64.
+        var text: String
+        /// Whether it stands under `publicKey`.
+        var isPublic: Bool
+    }
+
+    /// What has the shape of a key. What does not stand under `publicKey` may be a secret: `privateKey` without its colon,
+    /// a key alone on a line, one in the wrong field. A place that another part of the house has named is not needed for
+    /// these.
+    private static func keys(_ scalars: [Unicode.Scalar]) -> [Key] {
+        keyShapedRanges(scalars.map(\.value)).map { range in
             // A zero between the characters is UTF-16.
             let before = scalars[..<range.lowerBound].suffix(80).compactMap { scalar -> UInt8? in
                 scalar.isASCII && scalar.value != 0 ? lowercase(UInt8(scalar.value)) : nil
             }
-            guard let last = before.lastIndex(where: { !isBlankOrQuote($0) && !isSeparator($0) }) else { return true }
-            return last + 1 == before.count || !before[...last].suffix(publicName.count).elementsEqual(publicName)
+            var text = String.UnicodeScalarView()
+            text.append(contentsOf: scalars[range].filter { $0 != "=" && $0.value != 0 })
+            guard let last = before.lastIndex(where: { !isBlankOrQuote($0) && !isSeparator($0) }) else {
+                return Key(range: range, text: String(text), isPublic: false)
+            }
+            let isPublic = last + 1 < before.count && before[...last].suffix(publicName.count).elementsEqual(publicName)
+            return Key(range: range, text: String(text), isPublic: isPublic)
         }
+    }
+
+    /// The texts of keys on a line that do not stand under `publicKey`.
+    static func strayKeys(in line: ArraySlice<UInt8>) -> [String] {
+        keys(Array(String(decoding: line, as: UTF8.self).unicodeScalars)).filter { !$0.isPublic }.map(\.text)
+    }
+
+    /// The texts of keys in some columns of a line, from 0.
+    static func keys(in line: ArraySlice<UInt8>, columns: Range<Int>) -> [String] {
+        let scalars = Array(String(decoding: line, as: UTF8.self).unicodeScalars)
+        return keys(Array(scalars[columns.clamped(to: scalars.indices)])).map(\.text)
     }
 
     private static let publicName: [UInt8] = Array("publickey".utf8)

@@ -14,7 +14,7 @@ extension Compiler {
                 diagnostics.append(
                     Diagnostic(
                         "host.overlaps-connected", .warning,
-                        "\(first.prefix)\(more) overlaps \(network.prefix), which this host is connected to by "
+                        "\(first.prefix)\(more) \(hits.count > 1 ? "overlap" : "overlaps") \(network.prefix), which this host is connected to by "
                             + "\(network.interface)",
                         at: node.place,
                         notes: [

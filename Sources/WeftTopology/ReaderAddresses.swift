@@ -21,9 +21,9 @@ extension Reader {
 
     /// A network in CIDR notation, or one address. Host bits are an error.
     ///
-    /// - Parameter goesOn: after that error, gives the network that was probably meant, so that what depends on it is not
-    ///   an error too.
-    mutating func prefix(_ id: YAMLTree.ID, _ what: String, goesOn: Bool = false) -> Located<IPPrefix>? {
+    /// - Parameter isRange: it is a network, and never one address. After that error it is given as it was probably meant,
+    ///   so that what depends on it is not an error too.
+    mutating func prefix(_ id: YAMLTree.ID, _ what: String, isRange: Bool = false) -> Located<IPPrefix>? {
         guard let written = writtenPrefix(id, what, "an IP network like 10.0.0.0/24") else { return nil }
         guard isPlainFamily(written.address, id, what) else { return nil }
         guard !written.hasHostBits else {
@@ -31,11 +31,9 @@ extension Reader {
                 "topology.host-bits",
                 "\(written.address)/\(written.length ?? 0) has bits set after its length: the network is \(written.prefix)",
                 at: tree.place(id),
-                fixIts: [
-                    replace(id, with: written.prefix.description),
-                    replace(id, with: IPPrefix(host: written.address).description),
-                ])
-            return goesOn ? Located(written.prefix, at: tree.place(id)) : nil
+                fixIts: [replace(id, with: written.prefix.description)]
+                    + (isRange ? [] : [replace(id, with: IPPrefix(host: written.address).description)]))
+            return isRange ? Located(written.prefix, at: tree.place(id)) : nil
         }
         return Located(written.prefix, at: tree.place(id))
     }

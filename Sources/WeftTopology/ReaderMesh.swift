@@ -29,7 +29,7 @@ extension Reader {
             case .addresses:
                 hasAddresses = true
                 for item in list(value, "`addresses`") {
-                    if let prefix = prefix(item, "a mesh range", goesOn: true) {
+                    if let prefix = prefix(item, "a mesh range", isRange: true) {
                         addresses.append(prefix)
                     } else {
                         draft.lacksRange = true

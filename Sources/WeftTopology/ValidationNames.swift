@@ -147,9 +147,8 @@ extension Validator {
         var pairs: [Pair: PairLink] = [:]
         for (position, link) in topology.links.enumerated() {
             let (first, second) = link.between
-            for name in [first, second] where topology.index(ofNode: name.value) == nil {
-                unknown(name.value, at: name.place)
-            }
+            let strangers = [first, second].filter { topology.index(ofNode: $0.value) == nil }
+            for name in strangers { unknown(name.value, at: name.place) }
             if first.value == second.value {
                 problems.error(
                     "topology.link", "a link is between two nodes, not \"\(first.value)\" and itself", at: second.place)
@@ -163,7 +162,7 @@ extension Validator {
                         [Diagnostic.FixIt("write \($0)", replace: name.place, with: $0)]
                     } ?? [])
             }
-            if link.endpoints.isEmpty, link.persistentKeepalive == nil {
+            if link.endpoints.isEmpty, link.persistentKeepalive == nil, strangers.isEmpty {
                 problems.warning(
                     "topology.link", "this link says nothing: it has no `endpoints` and no `persistentKeepalive`",
                     at: link.place)

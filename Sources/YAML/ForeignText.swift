@@ -1,4 +1,5 @@
-// Text that is no YAML by its nature: another encoding, blanks that only look like spaces, markers of an undone merge.
+// Text that is no YAML by its nature: another encoding, blanks and quotes that only look like YAML's, markers of an undone
+// merge.
 
 import WeftDiagnostics
 
@@ -48,6 +49,19 @@ func blankName(_ scalar: UInt32) -> String {
     case 0x3000: "an ideographic space"
     default: "a blank that is no space"
     }
+}
+
+/// Whether a character is a quote of print, as word processors write them: to YAML it is a letter like any other.
+func isPrintedQuote(_ scalar: UInt32) -> Bool {
+    switch scalar {
+    case 0xAB, 0xBB, 0x2018...0x201F, 0x2039, 0x203A, 0xFF02, 0xFF07: true
+    default: false
+    }
+}
+
+/// What is said of one.
+func printedQuoteMessage(_ scalar: Unicode.Scalar) -> String {
+    "\(scalar) (\(codePoint(scalar.value))) is a typographic quote: YAML knows \" and ' alone"
 }
 
 /// What git leaves in a file where two changes met: `<<<<<<<`, `|||||||`, `=======` and `>>>>>>>` at the start of a line.

@@ -83,7 +83,11 @@ private struct TreeBuilder: ~Copyable {
             var event = unsafe yaml_event_t()
             while true {
                 guard unsafe yaml_parser_parse(parser, &event) == 1 else {
-                    diagnostics.append(unsafe syntaxError())
+                    let error = unsafe syntaxError()
+                    // What libyaml could read of a value may have been reported already.
+                    if !diagnostics.contains(where: { $0.id == error.id && $0.place?.start == error.place?.start }) {
+                        diagnostics.append(error)
+                    }
                     return false
                 }
                 let type = unsafe event.type
@@ -147,7 +151,30 @@ private struct TreeBuilder: ~Copyable {
         node.count = unsafe UInt32(scalar.length)
         node.isPlain = unsafe scalar.style == YAML_PLAIN_SCALAR_STYLE
         unsafe tree.pool.append(contentsOf: UnsafeBufferPointer(start: scalar.value, count: scalar.length))
+        if node.isPlain, node.count > 0, tree.pool[Int(node.text)] >= 0x80 { readWithoutPrintedQuotes(&node) }
         add(node)
+    }
+
+    /// Quotes of print are an error, and what stands in them is read as it was meant.
+    private mutating func readWithoutPrintedQuotes(_ node: inout YAMLTree.Node) {
+        var text = String(decoding: tree.pool[Int(node.text)...], as: UTF8.self).unicodeScalars
+        guard let quote = text.first, isPrintedQuote(quote.value) else { return }
+        text.removeFirst()
+        // Without the second one, the value ended before it did for whoever wrote it.
+        let isWhole = text.last.map { isPrintedQuote($0.value) } ?? false
+        if isWhole { text.removeLast() }
+        let inner = String(text)
+        let place = SourceRange(file: tree.file, start: node.start, end: node.end)
+        // What may be a secret is not repeated.
+        let isPlain = hidingKeys(inner) == inner && !inner.contains("\"") && !inner.contains("\\")
+        let quoted = Diagnostic.FixIt("write \"\(shown(inner))\"", replace: place, with: "\"\(inner)\"")
+        diagnostics.append(
+            Diagnostic("yaml.quotes", printedQuoteMessage(quote), at: place, fixIts: isPlain && isWhole ? [quoted] : [])
+        )
+        tree.pool.removeSubrange(Int(node.text)...)
+        tree.pool += Array(inner.utf8)
+        node.count = UInt32(tree.pool.count) - node.text
+        node.isPlain = false
     }
 
     @unsafe

@@ -28,6 +28,13 @@ struct SyntaxFailure {
                     fixIts: [Diagnostic.FixIt("write \"\(found.text)\"", replace: place, with: "\"\(found.text)\"")])
             }
         }
+        for line in Set([place.line, contextPlace.line]).sorted() {
+            if let (quote, column) = printedQuote(in: lines.text(line)) {
+                return Diagnostic(
+                    "yaml.quotes", printedQuoteMessage(quote),
+                    at: range(SourcePosition(line: line, column: UInt32(column))))
+            }
+        }
         // Before a comment, too, libyaml takes a tab for a value.
         let text = lines.text(place.line)
         if problem.contains("cannot start any token"), text.indices.contains(Int(place.column) - 1),
@@ -69,7 +76,7 @@ struct SyntaxFailure {
     private func sentence(
         _ lines: SourceLines, _ range: (SourcePosition, Int) -> SourceRange
     ) -> (String, SourceRange, [Diagnostic.Note]) {
-        let here = range(place, 1)
+        let here = range(lines.lastPlace(upTo: place), 1)
         if context.contains("quoted scalar") {
             return ("this quote is never closed", range(contextPlace, 1), [])
         }
@@ -106,10 +113,22 @@ struct SyntaxFailure {
             return ("a value cannot start with this character: put the value in quotes", here, [])
         }
         if problem.contains("did not find expected <document start>") {
+            if let line = lines.directive(upTo: place.line) {
+                return (
+                    "a directive cannot stand here: a topology needs none, and a value that begins with % needs quotes",
+                    range(SourcePosition(line: line, column: 1), 1), []
+                )
+            }
             return ("more text after the end of the document", here, [])
         }
         if problem.contains("block sequence entries are not allowed") {
             return ("a list item cannot stand here: put it on a line of its own, indented under its name", here, [])
+        }
+        if problem.contains("expected node content") {
+            return ("expected a value here, or the end of the list or mapping", here, [])
+        }
+        if context.contains("alias") || context.contains("anchor") {
+            return ("a value that begins with * or & needs quotes: to YAML it is an alias or an anchor", here, [])
         }
         if problem.contains("unknown escape character") || problem.contains("hexdecimal") {
             return ("an escape that YAML does not know: use single quotes, or double the backslash", here, [])
@@ -119,6 +138,24 @@ struct SyntaxFailure {
         }
         let detail = context.isEmpty ? problem : "\(problem) \(context)"
         return ("this is not YAML: \(detail)", here, [])
+    }
+
+    /// A quote of print where a value begins, outside other quotes, and its column.
+    private func printedQuote(in line: [Unicode.Scalar]) -> (quote: Unicode.Scalar, column: Int)? {
+        var open: Unicode.Scalar?
+        for (index, character) in line.enumerated() {
+            let isStart = index == 0 || [" ", "[", "{", ","].contains(line[index - 1])
+            if let quote = open {
+                if character == quote { open = nil }
+            } else if isStart, character == "\"" || character == "'" {
+                open = character
+            } else if isStart, character == "#" {
+                return nil
+            } else if isStart, isPrintedQuote(character.value) {
+                return (character, index + 1)
+            }
+        }
+        return nil
     }
 
     /// `[2001:db8::7]:51820` outside quotes, and the column where it starts.
@@ -171,6 +208,20 @@ struct SourceLines {
         guard starts.indices.contains(index) else { return [] }
         let end = index + 1 < starts.count ? starts[index + 1] - 1 : source.count
         return Array(String(decoding: source[starts[index]..<max(end, starts[index])], as: UTF8.self).unicodeScalars)
+    }
+
+    /// A place, and for one on the empty line after the last one the end of what stands before it.
+    func lastPlace(upTo place: SourcePosition) -> SourcePosition {
+        var line = place.line
+        if Int(line) < starts.count || !text(line).isEmpty { return place }
+        while line > 1, text(line).allSatisfy({ $0 == " " || $0 == "\r" }) { line -= 1 }
+        let end = text(line).lastIndex { $0 != " " && $0 != "\r" }.map { $0 + 2 } ?? 1
+        return SourcePosition(line: line, column: UInt32(end))
+    }
+
+    /// The last line up to another that begins as a directive does, such as `%YAML 1.2`.
+    func directive(upTo line: UInt32) -> UInt32? {
+        (1...max(line, 1)).last { text($0).first == "%" }
     }
 
     /// The last line before another that holds something, if it looks like a field that lost its colon.

@@ -27,7 +27,9 @@ import WeftRender
         let plan = Plan(
             mesh: MeshIdentity(mesh: "corp", interface: "wg0"), desired: desired, observed: observation,
             memory: MeshMemory())
-        return Examination(plan: plan, observation: observation, desired: desired, unreachable: unreachable).findings
+        return Examination(
+            plan: plan, observation: observation, desired: desired, names: desired.peerNames, unreachable: unreachable
+        ).findings
     }
 
     private func remedy(_ findings: [DoctorDocument.Finding]) -> String? {
@@ -76,7 +78,8 @@ import WeftRender
         let plan = Plan(
             mesh: MeshIdentity(mesh: "corp", interface: "wg0"), desired: desired, observed: observation,
             memory: MeshMemory())
-        let findings = Examination(plan: plan, observation: observation, desired: desired).findings
+        let findings = Examination(plan: plan, observation: observation, desired: desired, names: desired.peerNames)
+            .findings
         #expect(findings.contains { $0.check == "kill-switch" && $0.level == .warning } == (isUp != true || !hasPeer))
     }
 

@@ -48,7 +48,15 @@ import WeftModel
         #expect(error(of: "abc")?.code == .notAKey(.wrongLength(3)))
         #expect(error(of: privateText + "A")?.code == .notAKey(.wrongLength(45)))
         #expect(error(of: " " + privateText)?.code == .notAKey(.wrongLength(45)))
-        #expect(error(of: String(repeating: "A", count: 100_000))?.code == .notAKey(.wrongLength(256)))
+        let long = error(of: String(repeating: "A", count: 100_000))
+        #expect(long?.code == .notAKey(.wrongLength(100_000)))
+        #expect(long?.message == "this is not a key: it has 100000 bytes, a key has 44 characters")
+        // What stands behind so many blanks has not been read.
+        #expect(error(of: privateText + String(repeating: " ", count: 300))?.code == .notAKey(.wrongLength(344)))
+        for (open, close) in [("“", "”"), ("\"", "\""), ("'", "'")] {
+            let quoted = error(of: open + privateText + close)
+            #expect(quoted?.message == "a quote stands before the key: it is written without")
+        }
         #expect(error(of: privateText.replacingLast("k=", "l="))?.code == .notAKey(.notCanonical))
         #expect(error(of: privateText.replacingLast("mk=", "mkA"))?.code == .notAKey(.badCharacter(at: 43)))
         #expect(error(of: "-" + privateText.dropFirst())?.code == .notAKey(.badCharacter(at: 0)))

@@ -60,6 +60,25 @@ import WeftModel
         #expect(try topology().compilation(of: "ana", facts).diagnostics.isEmpty)
     }
 
+    @Test func whatOverlapsAConnectedNetworkIsNamed() throws {
+        var facts = HostFacts()
+        facts.connectedNetworks = [.init(prefix: try prefix("10.80.0.0/24"), interface: "eth0")]
+        let bob = """
+              bob:
+                publicKey: cJ3bS22/vO2/CTfx+EGVKEjRBfuO+OO7vaaK0PLCmGw=
+                addresses: [10.80.0.9]
+                endpoint: 192.0.2.9
+            """.replacing("cJ3bS22/vO2/CTfx", with: "dJ3bS22/vO2/CTfx")
+        let one = try topology(client: "connect: full").compilation(of: "ana", facts)
+        #expect(
+            one.diagnostics.first?.message
+                == "10.80.0.1/32 overlaps 10.80.0.0/24, which this host is connected to by eth0")
+        let two = try topology(client: "connect: full", more: bob).compilation(of: "ana", facts)
+        #expect(
+            two.diagnostics.first?.message
+                == "10.80.0.1/32 and 1 more overlap 10.80.0.0/24, which this host is connected to by eth0")
+    }
+
     @Test func nameServersAreSetAndDoubtful() throws {
         let mesh = try topology(client: "dns: {servers: [10.80.0.1, 9.9.9.9], domains: [corp.internal]}")
         var facts = HostFacts()
