@@ -45,7 +45,9 @@ before=$(handshake fra ana)
 launch fra ping -n -D -O -i 1 -w 240 10.80.0.2 >"$_mesh_folder/pings" 2>&1
 pings=$!
 
-# Meanwhile bob, who has nothing to say, is left by fra for another address.
+# Meanwhile bob, who has nothing to say, is left by fra for another address. Ten seconds after the last answer that he got
+# he confirms it; if she were gone by then, she would ask him for a handshake from where she is.
+sleep 15
 mesh_roam fra
 enter bob sh -c 'sed "/fra.test/d" /etc/hosts >/etc/hosts.new; echo "$1 fra.test" >>/etc/hosts.new; cat /etc/hosts.new >/etc/hosts' - "$(mesh_address fra)"
 unchanged bob "while the session is fresh, a name's new address is nothing to do"
