@@ -4,6 +4,24 @@ import WeftModel
 
 /// What access rules become in a host's table. Packets come into `chainName` from the host's own base chains.
 struct AccessPolicy {
+    /// What a map's keys end with.
+    enum MapKind: String, CaseIterable {
+        /// A protocol and its port.
+        case ports
+        /// Nothing: it is of ICMP alone.
+        case icmp
+        /// Nothing: it is of all protocols.
+        case pairs
+
+        init(_ transport: RulePart.Transport?) {
+            switch transport {
+            case .tcp, .udp: self = .ports
+            case .icmp, .icmpv6: self = .icmp
+            case nil: self = .pairs
+            }
+        }
+    }
+
     /// A map from flows to counters, and which flows are looked up in it.
     struct Lookup: Hashable {
         enum Source { case address, node }
@@ -12,7 +30,7 @@ struct AccessPolicy {
         var family: IPAddress.Family
         /// Whether the map has a source, or what this node itself may reach.
         var source: Source
-        /// The protocol of the flows; nil: of all, and the map has neither protocols nor ports.
+        /// The protocol of the flows; nil: of all.
         var transport: RulePart.Transport?
 
         init(map: String, _ family: IPAddress.Family, from source: Source, transport: RulePart.Transport? = nil) {
@@ -109,14 +127,12 @@ extension AccessPolicy.Lookup {
             }
         lookup.expressions.append(.tuple(view, destination, into: register))
         register += registers
-        if let transport {
-            // nft reads a flow's port only where the rule has named a protocol that has ports; ICMP's may be anything.
-            let port: FirewallExpression =
-                switch transport {
-                case .tcp, .udp: .tuple(view, answers ? .sourcePort : .destinationPort, into: register + 1)
-                case .icmp, .icmpv6: .payload(.transport, offset: 2, length: 2, into: register + 1)
-                }
-            lookup.expressions += [.meta(.transport, into: register), port]
+        // nft reads a flow's port only where the rule has named a protocol that has ports.
+        if AccessPolicy.MapKind(transport) == .ports {
+            lookup.expressions += [
+                .meta(.transport, into: register),
+                .tuple(view, answers ? .sourcePort : .destinationPort, into: register + 1),
+            ]
         }
         lookup.expressions.append(.countByMap(set: map))
         return [.family(family)] + (transport.map { [.transport($0)] } ?? []) + [lookup]

@@ -43,22 +43,20 @@ struct AccessCompiler {
             func add(
                 _ boxes: Boxes, _ prefix: String, from: AccessPolicy.Lookup.Source, _ fields: [FirewallSet.Field]
             ) {
-                let isNode = from == .node
-                let ports = boxes.ports.flatMap { transport, boxes in
-                    boxes.parts.flatMap {
-                        Self.elements(
-                            of: $0.box, family, isNode: isNode, transport: transport.rawValue, counter: $0.counter)
+                for kind in AccessPolicy.MapKind.allCases {
+                    let boxes = boxes.filter { kind == .init($0.transport) }
+                    let elements = boxes.flatMap { transport, boxes in
+                        boxes.parts.flatMap {
+                            Self.elements(
+                                of: $0.box, family, isNode: from == .node,
+                                transport: kind == .ports ? transport?.rawValue : nil, counter: $0.counter)
+                        }
+                    }
+                    add(prefix + kind.rawValue, fields + (kind == .ports ? [.transport, .port] : []), elements)
+                    lookups += boxes.map {
+                        .init(map: prefix + kind.rawValue + number, family, from: from, transport: $0.transport)
                     }
                 }
-                let pairs = boxes.pairs.parts.flatMap {
-                    Self.elements(of: $0.box, family, isNode: isNode, transport: nil, counter: $0.counter)
-                }
-                add(prefix + "ports", fields + [.transport, .port], ports)
-                add(prefix + "pairs", fields, pairs)
-                lookups += boxes.ports.map {
-                    .init(map: prefix + "ports" + number, family, from: from, transport: $0.0)
-                }
-                if !pairs.isEmpty { lookups.append(.init(map: prefix + "pairs" + number, family, from: from)) }
             }
             add(boxes(of: rules, names, family), "", from: .address, [address, address])
             add(nodeBoxes(of: rules, names, family), "node-", from: .node, [address])
@@ -82,7 +80,8 @@ struct AccessCompiler {
 
     // MARK: Boxes
 
-    private typealias Boxes = (ports: [(RulePart.Transport, AccessBoxes)], pairs: AccessBoxes)
+    /// Boxes of each protocol, and of all: nil.
+    private typealias Boxes = [(transport: RulePart.Transport?, boxes: AccessBoxes)]
 
     private func boxes(of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family) -> Boxes {
         let own = ownAddresses(family)
@@ -113,30 +112,27 @@ struct AccessCompiler {
         of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family,
         reaches: (Addresses, Addresses) -> [(Addresses, Addresses)]
     ) -> Boxes {
-        var byTransport: [RulePart.Transport: AccessBoxes] = [:]
-        var pairs = AccessBoxes()
-        let anyPort = Ranges(UInt16.min...UInt16.max)
+        var byTransport: [RulePart.Transport?: AccessBoxes] = [:]
         let internet = internet(family)
         for (rule, name) in zip(rules, names) {
             let reaches = reaches(addresses(rule.from, family, internet), addresses(rule.to, family, internet))
             for (sources, destinations) in reaches where !sources.isEmpty && !destinations.isEmpty {
-                if rule.ports.isEmpty {
-                    pairs.insert(
-                        AccessBox(sources: sources, destinations: destinations, ports: anyPort), counter: name)
-                }
                 for (transport, ports) in Self.ports(rule.ports, family) {
                     byTransport[transport, default: AccessBoxes()].insert(
                         AccessBox(sources: sources, destinations: destinations, ports: ports), counter: name)
                 }
             }
         }
-        return (byTransport.filter { !$0.value.parts.isEmpty }.sorted { $0.key.rawValue < $1.key.rawValue }, pairs)
+        return byTransport.filter { !$0.value.parts.isEmpty }
+            .sorted { $0.key?.rawValue ?? .max < $1.key?.rawValue ?? .max }.map { ($0.key, $0.value) }
     }
 
-    /// The ports of each protocol. ICMP has none: what stands where TCP has them is of no account.
+    /// The ports of each protocol; nil: of all. ICMP has none: what stands where TCP has them is of no account.
     private static func ports(
         _ ports: [Located<AccessPort>], _ family: IPAddress.Family
-    ) -> [(RulePart.Transport, Ranges<UInt16>)] {
+    ) -> [(RulePart.Transport?, Ranges<UInt16>)] {
+        let any = Ranges(UInt16.min...UInt16.max)
+        if ports.isEmpty { return [(nil, any)] }
         var tcp: [ClosedRange<UInt16>] = []
         var udp: [ClosedRange<UInt16>] = []
         var hasICMP = false
@@ -147,8 +143,8 @@ struct AccessCompiler {
             case .icmp: hasICMP = true
             }
         }
-        var result: [(RulePart.Transport, Ranges<UInt16>)] = []
-        if hasICMP { result.append((family == .v4 ? .icmp : .icmpv6, Ranges(UInt16.min...UInt16.max))) }
+        var result: [(RulePart.Transport?, Ranges<UInt16>)] = []
+        if hasICMP { result.append((family == .v4 ? .icmp : .icmpv6, any)) }
         if !tcp.isEmpty { result.append((.tcp, Ranges(tcp))) }
         if !udp.isEmpty { result.append((.udp, Ranges(udp))) }
         return result

@@ -128,7 +128,7 @@ by_hand "a hook" "chains clamp -0 +1 and more" \
 by_hand "a chain's type" "chains output -0 +12 and more" \
     "nft delete chain $table output; nft add chain $table output '{ type route hook output priority filter; }'"
 by_hand "a chain deleted" "chains guard comes" "nft delete chain $table guard"
-by_hand "a chain flushed" "chains access -0 +11" "nft flush chain $table access"
+by_hand "a chain flushed" "chains access -0 +15" "nft flush chain $table access"
 by_hand "somebody's chain" "chains mine goes" "nft add chain $table mine '{ type filter hook input priority 5; }'"
 by_hand "somebody's set" "sets mine goes" "nft add set $table mine '{ type ipv4_addr; flags interval; }'"
 by_hand "somebody's counter" "counters mine goes" "nft add counter $table mine"
@@ -176,7 +176,7 @@ by_hand "an element made larger" "sets allow4 -1 +1" "
 by_hand "all taken out" "sets nat-src6 -0 +2" "nft flush set $table nat-src6"
 by_hand "a permission added" "sets ports4 -1 +0" "nft add element $table ports4 '{ 10.80.0.4 . 10.80.0.3 . tcp . 22 : $counter }'"
 by_hand "one taken out" "sets ports4 -0 +1" "nft delete element $table ports4 '{ $element }'"
-by_hand "all taken out" "sets ports6 -0 +3" "nft flush map $table ports6"
+by_hand "all taken out" "sets ports6 -0 +2" "nft flush map $table ports6"
 by_hand "an element's counter" "sets ports4 -1 +1" "
     nft delete element $table ports4 '{ $element }'; nft add element $table ports4 '{ $element : $other }'"
 by_hand "an element with a timeout" "stranger set mine: type ipv4_addr; flags timeout" "
@@ -190,12 +190,16 @@ sets nat-src4 comes
 stranger set nat-src4: type ipv4_addr" "
     nft flush chain $table postrouting; nft delete set $table nat-src4; nft add set $table nat-src4 '{ type ipv4_addr; }'" 
 by_hand "a counter deleted" "counters $other comes
+sets node-pairs4 -0 +3
+sets node-pairs6 -0 +3
 sets pairs4 -0 +4
-sets pairs6 -0 +4" "nft flush map $table pairs4; nft flush map $table pairs6; nft delete counter $table $other"
+sets pairs6 -0 +4" "for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other"
 by_hand "a counter's comment" "counters $other -0 +0 and more
+sets node-pairs4 -0 +3
+sets node-pairs6 -0 +3
 sets pairs4 -0 +4
 sets pairs6 -0 +4" "
-    nft flush map $table pairs4; nft flush map $table pairs6; nft delete counter $table $other
+    for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other
     nft add counter $table $other '{ comment \"mine\"; }'"
 
 # What is not concerned keeps what it has counted.
