@@ -99,11 +99,18 @@ extension Firewall {
 }
 
 /// Nil where nothing changes.
-func planFirewall(desired: Firewall?, live: Firewall?, table: String) -> PlannedOperation? {
+func planFirewall(desired: Firewall?, live: HostState, table: String) -> PlannedOperation? {
+    guard let operation = firewallOperation(desired: desired, live: live.firewall, table: table) else { return nil }
+    let ended = ConnectionsEnded(from: live, to: desired).phrases
+    return PlannedOperation(
+        .firewall(operation), effect: ended.isEmpty ? .hitless : .outage, scope: ended.joined(separator: ", "))
+}
+
+private func firewallOperation(desired: Firewall?, live: Firewall?, table: String) -> FirewallOperation? {
     switch (desired, live) {
     case (nil, nil): return nil
-    case (nil, let live?): return PlannedOperation(.firewall(.remove(live, table: table)))
-    case (let desired?, nil): return PlannedOperation(.firewall(.create(desired, table: table)))
+    case (nil, let live?): return .remove(live, table: table)
+    case (let desired?, nil): return .create(desired, table: table)
     case (let desired?, let live?):
         if desired == live { return nil }
         let change = FirewallChange(desired: desired, live: live)
@@ -111,9 +118,9 @@ func planFirewall(desired: Firewall?, live: Firewall?, table: String) -> Planned
         let isDeep =
             !live.strangers.isEmpty || change.changedSets.contains(where: \.isReshaped)
             || !change.changedCounters.isEmpty || change.changedChains.contains { $0.old.base != $0.new.base }
-        if isDeep { return PlannedOperation(.firewall(.rebuild(old: live, new: desired, table: table))) }
+        if isDeep { return .rebuild(old: live, new: desired, table: table) }
         // Only the order differs: the kernel lists what is there in the order in which it came.
         if change.isEmpty { return nil }
-        return PlannedOperation(.firewall(.change(change, table: table)))
+        return .change(change, table: table)
     }
 }

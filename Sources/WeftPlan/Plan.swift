@@ -78,7 +78,7 @@ extension Plan {
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)
-        let firewall = planFirewall(desired: wanted.firewall, live: live.firewall, table: mesh.firewallTable)
+        let firewall = planFirewall(desired: wanted.firewall, live: live, table: mesh.firewallTable)
         let resolver = planResolver(desired: wanted.resolver, live: live.resolver)
         guard wanted.link != nil else {
             // What hangs on the link goes with it; what does not is named.

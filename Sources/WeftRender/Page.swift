@@ -50,10 +50,10 @@ struct Page {
         if let last = lines.last, !last.isEmpty { lines.append("") }
     }
 
-    /// A section's title.
-    mutating func section(_ title: String) {
+    /// A section's title; of one that is a single object, with its effect.
+    mutating func section(_ title: String, _ effect: String = "") {
         blank()
-        lines.append("  " + options.painted(title, .heading))
+        lines.append("  " + options.painted(title, .heading) + effect)
     }
 
     /// A line with a sign; `depth` 1 is an object, 2 what belongs to it.

@@ -10,7 +10,8 @@ extension PlanText {
     func firewallSection(_ page: inout Page) {
         for planned in plan.operations {
             guard case .firewall(let operation) = planned.operation else { continue }
-            page.section("firewall: table inet \(operation.table.visible)")
+            let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
+            page.section("firewall: table inet \(operation.table.visible)", effect)
             switch operation {
             case .create(let firewall, _): whole(firewall, .add, &page)
             case .remove(let firewall, _): whole(firewall, .remove, &page)

@@ -45,13 +45,16 @@ extension Plan {
 
     /// `hitless`, or who loses what: `outage for bob and ams (10.1.0.0/16 only); re-handshake for ana`.
     func sessionsPhrase(_ labels: PlanLabels) -> String {
-        if createsLink { return "none yet" }
+        if createsLink {
+            // Others' connections run all the same.
+            let victims = operations.filter { $0.effect == .outage && $0.isOutsideMesh }.map { $0.victim(labels) }
+            return victims.isEmpty ? "none yet" : "none yet in the mesh; outage for \(enumerated(victims.unique))"
+        }
         var parts: [String] = []
         for effect in [SessionEffect.outage, .rehandshake] {
             let who = operations.filter { $0.effect == effect }
             if who.contains(where: \.reachesEveryPeer) { return "\(effect.rawValue) for every peer" }
-            var seen: Set<String> = []
-            let victims = who.map { $0.victim(labels) }.filter { seen.insert($0).inserted }
+            let victims = who.map { $0.victim(labels) }.unique
             if !victims.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(victims))") }
         }
         if parts.isEmpty { return "hitless" }
@@ -64,6 +67,9 @@ extension PlannedOperation {
     /// Whether its effect is not one peer's or one object's alone.
     fileprivate var reachesEveryPeer: Bool { operation.kind == .link || operation.kind == .device }
 
+    /// Whether it also reaches connections that are not the mesh's.
+    fileprivate var isOutsideMesh: Bool { operation.kind == .rule || operation.kind == .firewall }
+
     /// Who notices: a peer, or what the scope says.
     fileprivate func victim(_ labels: PlanLabels) -> String {
         if case .peer(let peer) = operation {
@@ -71,5 +77,13 @@ extension PlannedOperation {
             return effect == .outage && !effectScope.isEmpty ? "\(name) (\(effectScope.visible))" : name
         }
         return effectScope.isEmpty ? operation.kind.rawValue : effectScope.visible
+    }
+}
+
+extension [String] {
+    /// Each once, where it stands first.
+    fileprivate var unique: [String] {
+        var seen: Set<String> = []
+        return filter { seen.insert($0).inserted }
     }
 }

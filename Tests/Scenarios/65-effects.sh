@@ -6,6 +6,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
 . "$here/../Beds/weft.sh"
+. "$here/../Beds/effects.sh"
 need wg ping jq || done_testing
 mesh_begin
 
@@ -45,8 +46,6 @@ for host in fra ams ana bob; do succeeds "$host: apply" weft "$host" apply; done
 declare -A target=([ams]=10.80.0.2 [ana]=10.80.0.3 [bob]=10.80.0.4)
 for host in ams ana bob; do eventually 20 "fra reaches $host" enter fra ping -c 1 -W 1 "${target[$host]}"; done
 
-log=$_mesh_folder/log
-
 # A session is renewed after 120 s by itself. One that is close to that is renewed now, so that no trial falls on it: the
 # peer goes, and is there again as it was, which is not always as the topology has it by now.
 fresh() { # PEER
@@ -61,50 +60,13 @@ fresh() { # PEER
     eventually 20 "fra reaches $1 in a new session" enter fra ping -c 1 -W 1 "${target[$1]}"
 }
 
-# Runs a command amid pings, $pace seconds from one to the next: half a second before it, a whole one after it. $lost says
-# how many were lost. Those at the end may still be on their way: they count only where nothing has come for half a second.
-# That is told by the clock, for ping falls behind where its own packets wait for a handshake.
-pace=0.01
-amid() { # FROM TARGET COMMAND…
-    local from=$1 target=$2 ping end status=0
-    shift 2
-    launch "$from" ping -n -D -i $pace "$target" >"$log" 2>&1
-    ping=$!
-    sleep 0.5
-    output=$("$@" 2>&1) || status=$?
-    sleep 1
-    end=$EPOCHREALTIME
-    kill -INT "$ping"
-    wait "$ping"
-    [ $status = 0 ] || fail "while pinging $target" "success of: $*" "$output"
-    read -r lost gone < <(awk -v end="$end" '
-        / bytes from / && match($0, /icmp_seq=[0-9]+/) {
-            seq = substr($0, RSTART + 9, RLENGTH - 9) + 0
-            if (!seen[seq]++) got++
-            if (seq > last) last = seq
-            heard = substr($1, 2) + 0
-        }
-        / packets transmitted/ { sent = $1 }
-        END {
-            silent = end - heard > 0.5
-            print sent < 5 ? "too-few-were-sent" : last - got + (silent ? sent - last : 0), silent ? "gone" : ""
-        }' "$log")
-}
-
-# What fra's plan says of the operations that a filter of jq selects.
-labelled() { # WHAT EFFECT FILTER
-    plan=$(weft fra plan --format json)
-    same "$1: the plan says $2" "$2" \
-        "$(jq -r "[.operations[] | select($3) | .effect] | unique | join(\" \")" <<<"$plan")"
-}
-
 peer() { echo ".kind == \"peer\" and .object.name == \"$1\""; }
 
 # fra applies what the topology says now; a ping to the target, which is at the peer, loses nothing and shakes no hands.
 hitless() { # WHAT FILTER PEER TARGET
     local before
     fresh "$3"
-    labelled "$1" hitless "$2"
+    labelled fra "$1" hitless "$2"
     before=$(handshake fra "$3")
     amid fra "$4" weft fra apply
     same "$1: no ping is lost" 0 "$lost"
@@ -112,18 +74,9 @@ hitless() { # WHAT FILTER PEER TARGET
 }
 
 outage() { # WHAT FILTER FROM TARGET
-    labelled "$1" outage "$2"
+    labelled fra "$1" outage "$2"
     amid "$3" "$4" weft fra apply
     loses "$1: pings are lost"
-}
-
-# Nothing comes any more, or nothing came for a third of a second.
-loses() { # WHAT
-    if [[ $lost =~ ^[0-9]+$ ]] && { [ -n "$gone" ] || awk -v lost="$lost" -v pace="$pace" 'BEGIN { exit !(lost * pace >= 0.3) }'; }; then
-        ok "$1"
-    else
-        fail "$1" "a third of a second's or more" "$lost, one each $pace s"
-    fi
 }
 
 # ------------------------------------------------------------------------------------------------------------ peers
@@ -142,8 +95,8 @@ weft bob apply >/dev/null
 # a quiet machine; on one where answers take 50 ms, five.
 fresh ana
 fresh bob
-labelled "an allowed IP moves" hitless "$(peer ana)"
-labelled "at its new owner" hitless "$(peer bob)"
+labelled fra "an allowed IP moves" hitless "$(peer ana)"
+labelled fra "at its new owner" hitless "$(peer bob)"
 before="$(handshake fra ana) $(handshake fra bob)"
 amid fra 10.97.0.1 weft fra apply
 if [[ $lost =~ ^[0-5]$ ]]; then ok "an allowed IP moves: nothing is lost"; else fail "an allowed IP moves: nothing is lost" "0 to 5" "$lost"; fi
@@ -190,7 +143,7 @@ key=$(wg genpsk)
 psk fra ams "$key"
 psk ams fra "$key"
 fresh ams
-labelled "a preshared key changes" re-handshake "$(peer ams)"
+labelled fra "a preshared key changes" re-handshake "$(peer ams)"
 before=$(handshake fra ams)
 both() {
     weft fra apply & # the hosts have a second between them
@@ -207,7 +160,7 @@ eventually 20 "the next handshake succeeds with it" enter fra ping -c 1 -W 1 "${
 
 psk fra bob "$(wg genpsk)"
 fresh bob
-labelled "a preshared key changes at one end" re-handshake "$(peer bob)"
+labelled fra "a preshared key changes at one end" re-handshake "$(peer bob)"
 contains "with what follows" "3 minutes" "$(jq -r ".operations[] | select($(peer bob)) | .effectScope" <<<"$plan")"
 before=$(handshake fra bob)
 amid fra "${target[bob]}" weft fra apply
