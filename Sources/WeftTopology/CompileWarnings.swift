@@ -180,6 +180,17 @@ extension Compiler {
             {
                 continue
             }
+            if let tunnel, tunnel.exit == nil, let exit = node.useExit {
+                diagnostics.append(
+                    Diagnostic(
+                        "host.dns-outside", .warning,
+                        "the name server \(address) would be asked through the exit \(exit.value), and never answer: the exit is "
+                            + "disabled, has expired or has no direct link", at: server.place,
+                        notes: [
+                            Diagnostic.Note("put the exit right, or name another one with `useExit`", at: exit.place)
+                        ]))
+                continue
+            }
             diagnostics.append(
                 Diagnostic(
                     "host.dns-outside", .warning,

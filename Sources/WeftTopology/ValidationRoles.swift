@@ -2,6 +2,7 @@
 
 import WeftDiagnostics
 import WeftModel
+import YAML
 
 extension Validator {
     /// What can be told of each node by itself.
@@ -19,15 +20,7 @@ extension Validator {
             if let masquerade = node.masquerade { check(masquerade, of: index) }
             if node.isExit, isActive[index] { checkWayBack(to: index) }
             guard let exit = node.useExit else { continue }
-            if node.table == .off {
-                let place = place(of: .table, index)
-                if isNew(place) {
-                    problems.error(
-                        "topology.use-exit",
-                        "`table: off` makes no routes, and \"\(node.name)\" needs a default route through \"\(exit.value)\"",
-                        at: place, notes: [Diagnostic.Note("its exit is named here", at: exit.place)])
-                }
-            }
+            checkNumbers(of: index, exit)
             if exit.value == node.name {
                 problems.error("topology.use-exit", "\"\(node.name)\" cannot be its own exit", at: exit.place)
                 continue
@@ -37,6 +30,40 @@ extension Validator {
                     "topology.use-exit", "\"\(exit.value)\" is not an exit", at: exit.place,
                     notes: [Diagnostic.Note("it becomes one with `exit: true`", at: nodes[target].place)])
             }
+        }
+    }
+
+    /// The default route stands in a table of its own, and a mark keeps the tunnel's own packets out of it. Both are derived
+    /// where they are not written.
+    private mutating func checkNumbers(of index: Int, _ exit: Located<String>) {
+        let node = nodes[index]
+        func refuse(_ field: NodeField, _ message: String, _ remedy: String...) {
+            let place = place(of: field, index)
+            guard isNew(place) else { return }
+            problems.error(
+                "topology.use-exit", message, at: place,
+                notes: remedy.map { Diagnostic.Note($0) } + [Diagnostic.Note("its exit is named here", at: exit.place)])
+        }
+        let remedy = "leave it out, and one is derived from the interface's name; or write another number"
+        if node.table == .off {
+            refuse(
+                .table,
+                "`table: off` makes no routes, and \"\(node.name)\" needs a default route through \"\(exit.value)\"")
+        } else if node.table == .main, let written = value(of: .table, index),
+            ["main", "254"].contains(written.tree.string(written.id))
+        {
+            refuse(
+                .table,
+                "the default route of \"\(node.name)\" through \"\(exit.value)\" cannot be in the main table: it would lead "
+                    + "the tunnel's own packets into the tunnel", remedy)
+        }
+        if node.fwMark == 0, let written = value(of: .fwMark, index),
+            ["0", "0x0", "0X0"].contains(written.tree.string(written.id))
+        {
+            refuse(
+                .fwMark,
+                "`fwMark: 0` is no mark, and \"\(node.name)\" needs one: it keeps the tunnel's own packets out of the tunnel",
+                remedy)
         }
     }
 

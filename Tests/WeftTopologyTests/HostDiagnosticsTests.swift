@@ -94,5 +94,14 @@ import WeftModel
         let tunnelled = try topology(client: "useExit: fra\n    dns: {servers: [9.9.9.9]}").compilation(
             of: "ana", facts)
         #expect(tunnelled.diagnostics.isEmpty)
+        let idle = try topology(
+            exit: "masquerade: true\n    disabled: true", client: "useExit: fra\n    dns: {servers: [9.9.9.9]}"
+        ).compilation(of: "ana", facts)
+        let outside = try #require(idle.diagnostics.first { $0.id == "host.dns-outside" })
+        #expect(
+            outside.message
+                == "the name server 9.9.9.9 would be asked through the exit fra, and never answer: the exit is disabled, has "
+                + "expired or has no direct link")
+        #expect(outside.notes.map(\.message) == ["put the exit right, or name another one with `useExit`"])
     }
 }
