@@ -68,10 +68,10 @@ struct DoctorCommand: ParsableCommand {
         document.findings.append(
             Finding("topology", .ok, "the topology is sound, and this host is \(context.desired.node) in it"))
         document.findings += context.warnings.map { warning in
-            Finding("topology", .warning, warning.message, remedy: warning.notes.first?.message ?? "")
+            Finding("topology", .warning, warning.message, remedy: warning.notes.map(\.message).joined(separator: "; "))
         }
         document.findings += context.compilation.refusals.map {
-            Finding("topology", .error, $0.message, remedy: $0.notes.first?.message ?? "")
+            Finding("topology", .error, $0.message, remedy: $0.notes.map(\.message).joined(separator: "; "))
         }
         let memory = try machine.memorySayingProblems(of: context.mesh)
         var reconciler = Reconciler(

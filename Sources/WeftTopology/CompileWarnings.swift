@@ -1,34 +1,9 @@
-// What is to be said about one host's state: overlaps, names without an answer, and what stands against it.
+// What is to be said about one host's state: names without an answer, and what stands against it.
 
 import WeftDiagnostics
 import WeftModel
 
 extension Compiler {
-    mutating func warnAboutOverlaps(_ routes: [Route]) {
-        for network in facts.connectedNetworks {
-            let hits = routes.filter {
-                $0.target == .interface && !$0.prefix.isDefault && $0.prefix.overlaps(network.prefix)
-            }
-            if let first = hits.first {
-                let more = hits.count > 1 ? " and \(hits.count - 1) more" : ""
-                diagnostics.append(
-                    Diagnostic(
-                        "host.overlaps-connected", .warning,
-                        "\(first.prefix)\(more) \(hits.count > 1 ? "overlap" : "overlaps") \(network.prefix), which this host is connected to by "
-                            + "\(network.interface)",
-                        at: node.place,
-                        notes: [
-                            Diagnostic.Note(
-                                first.prefix.length >= network.prefix.length
-                                    ? "packets to \(first.prefix) would go into the mesh, and no longer to "
-                                        + "\(network.interface)"
-                                    : "packets to \(network.prefix) still go to \(network.interface), and the rest of "
-                                        + "\(first.prefix) into the mesh")
-                        ]))
-            }
-        }
-    }
-
     /// Finds peers whose endpoint lies in a network that is reached through themselves: packets to them would go round
     /// inside the tunnel for ever. The longest prefix decides, as for the kernel; default routes have a mark to tell.
     ///

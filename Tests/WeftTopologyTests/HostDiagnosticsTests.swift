@@ -60,23 +60,62 @@ import WeftModel
         #expect(try topology().compilation(of: "ana", facts).diagnostics.isEmpty)
     }
 
-    @Test func whatOverlapsAConnectedNetworkIsNamed() throws {
+    @Test(arguments: [
+        (
+            // Of the same length as the range: its metric is worse than any.
+            "10.80.0.0/16", "10.80.0.1/32, 10.80.0.9/32 and the mesh's range 10.80.0.0/16 overlap",
+            [
+                "packets to 10.80.0.1/32 and 10.80.0.9/32 would go into the mesh, and no longer to eth0",
+                "packets to the rest of 10.80.0.0/16 still go to eth0",
+            ]
+        ),
+        (
+            // The range lies in it: the network's addresses there are cut off.
+            "10.0.0.0/8", "10.80.0.1/32, 10.80.0.9/32, 10.90.0.0/16 and 1 more overlap",
+            [
+                "packets to 10.80.0.1/32, 10.80.0.9/32 and 10.90.0.0/16 would go into the mesh, and no longer to eth0",
+                "packets to the rest of 10.80.0.0/16 would be refused as unreachable, and no longer go to eth0",
+            ]
+        ),
+        // It lies in the range, and no node is there.
+        (
+            "10.80.0.128/25", "the mesh's range 10.80.0.0/16 overlaps",
+            ["packets to 10.80.0.128/25 still go to eth0"]
+        ),
+        // It lies in the range, and a node too.
+        (
+            "10.80.0.8/29", "10.80.0.9/32 and the mesh's range 10.80.0.0/16 overlap",
+            [
+                "packets to 10.80.0.9/32 would go into the mesh, and no longer to eth0",
+                "packets to the rest of 10.80.0.8/29 still go to eth0",
+            ]
+        ),
+        (
+            "10.90.7.0/24", "10.90.0.0/16 overlaps",
+            ["packets to 10.90.7.0/24 still go to eth0, and the rest of 10.90.0.0/16 into the mesh"]
+        ),
+        (
+            "10.90.0.0/16", "10.90.0.0/16 overlaps",
+            [
+                "packets to 10.90.0.0/16 go by the route with the lower metric, and the mesh's has 0: where that of eth0 has "
+                    + "0 too, the mesh's cannot be made"
+            ]
+        ),
+    ])
+    func whatOverlapsAConnectedNetworkIsNamed(network: String, message: String, notes: [String]) throws {
         var facts = HostFacts()
-        facts.connectedNetworks = [.init(prefix: try prefix("10.80.0.0/24"), interface: "eth0")]
+        facts.connectedNetworks = [.init(prefix: try prefix(network), interface: "eth0")]
         let bob = """
               bob:
                 publicKey: cJ3bS22/vO2/CTfx+EGVKEjRBfuO+OO7vaaK0PLCmGw=
                 addresses: [10.80.0.9]
                 endpoint: 192.0.2.9
+                allowedIPs: [10.90.0.0/16]
             """.replacing("cJ3bS22/vO2/CTfx", with: "dJ3bS22/vO2/CTfx")
-        let one = try topology(client: "connect: full").compilation(of: "ana", facts)
-        #expect(
-            one.diagnostics.first?.message
-                == "10.80.0.1/32 overlaps 10.80.0.0/24, which this host is connected to by eth0")
-        let two = try topology(client: "connect: full", more: bob).compilation(of: "ana", facts)
-        #expect(
-            two.diagnostics.first?.message
-                == "10.80.0.1/32 and 1 more overlap 10.80.0.0/24, which this host is connected to by eth0")
+        let found = try topology(client: "connect: full", more: bob).compilation(of: "ana", facts).diagnostics
+        let overlap = try #require(found.first { $0.id == "host.overlaps-connected" })
+        #expect(overlap.message == "\(message) \(network), which this host is connected to by eth0")
+        #expect(overlap.notes.map(\.message) == notes)
     }
 
     @Test func nameServersAreSetAndDoubtful() throws {
