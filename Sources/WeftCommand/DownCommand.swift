@@ -31,25 +31,39 @@ struct DownCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
-            var labels = PlanLabels()
-            let mesh: MeshIdentity
-            if let interface {
-                mesh = try machine.mesh(onInterface: interface)
-                // Names make the plan readable; without a topology it is still right.
-                labels.peers = LoadedTopology.read(source.topology).0?.names ?? [:]
-            } else {
-                let loaded = try LoadedTopology(source.topology)
-                let node = try identify(in: loaded)
-                let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.calendar.now()).desired
-                mesh = desired.identity
-                try machine.refuseAnotherInterface(mesh)
-                labels = PlanLabels(node: desired.node, peers: loaded.topology.names, endpoints: desired.endpointNames)
-            }
+            let (mesh, labels) = try subject(machine)
             let job = Job(
                 mesh: mesh, desired: nil, labels: labels, warnings: [], files: SourceFiles(), output: output, yes: yes)
             try job.run(on: machine) { () throws(DataplaneError) in
                 throw DataplaneError(.key, "taking a mesh down needs no key")
             }
+        }
+    }
+
+    /// The mesh that is to go, and the names for its plan.
+    private func subject(_ machine: Machine) throws -> (MeshIdentity, PlanLabels) {
+        if let interface {
+            // Names make the plan readable; without a topology it is still right.
+            let names = LoadedTopology.read(source.topology).0?.names ?? [:]
+            return (try machine.mesh(onInterface: interface), PlanLabels(peers: names))
+        }
+        do {
+            let loaded = try LoadedTopology(source.topology)
+            let node = try identify(in: loaded)
+            let desired = loaded.topology.compile(for: node, facts: HostFacts(), at: machine.calendar.now()).desired
+            try machine.refuseAnotherInterface(desired.identity)
+            return (
+                desired.identity,
+                PlanLabels(node: desired.node, peers: loaded.topology.names, endpoints: desired.endpointNames)
+            )
+        } catch {
+            guard var failure = Failure(any: error) else { throw error }
+            // What is lost must not keep a mesh up.
+            let meshes = ((try? machine.ownMeshes()) ?? []) + ((try? machine.remnants()) ?? [])
+            for way in meshes.map({ "`weft down --interface \($0.interface)`" }) where !failure.remedy.contains(way) {
+                failure.remedies.append("\(way) needs neither a topology nor a key")
+            }
+            throw failure
         }
     }
 

@@ -9,30 +9,46 @@ internal import WeftRender
 /// A command's end with exit status 1. Everything there is to say has been said, or is in `message`.
 struct Failure: Error {
     var message: String
-    var remedy: String
+    /// What to do, a line each.
+    var remedies: [String]
+
+    var remedy: String { remedies.joined(separator: "; ") }
 
     init(_ message: String, remedy: String = "") {
         self.message = message
-        self.remedy = remedy
+        remedies = remedy.isEmpty ? [] : [remedy]
     }
 
     init(_ error: KeyError) {
         self.init("\(error.place): \(error.message)", remedy: error.remedy)
     }
 
-    /// Several keys that cannot be used, each with its place.
+    /// Keys that cannot be used, each with its place.
     init(_ errors: [KeyError]) {
+        guard errors.count > 1 else {
+            self.init(errors[0])
+            return
+        }
+        self.init("\(errors.count) keys cannot be used")
         let shown = 16
-        let places = errors.prefix(shown).map { "\($0.place): \($0.message)" }.joined(separator: "; ")
-        let rest = errors.count > shown ? "; and \(errors.count - shown) more" : ""
-        let remedies = errors.prefix(shown).map(\.remedy).filter { !$0.isEmpty }
-        self.init(
-            errors.count > 1 ? "\(errors.count) keys cannot be used: \(places)\(rest)" : places,
-            remedy: Set(remedies).count == 1 ? remedies[0] : remedies.joined(separator: "; "))
+        remedies = errors.sorted { $0.place < $1.place }.prefix(shown).map { error in
+            "\(error.place): \(error.message)\(error.remedy.isEmpty ? "" : ": \(error.remedy)")"
+        }
+        if errors.count > shown { remedies.append("and \(errors.count - shown) more") }
     }
 
     init(_ error: DataplaneError) {
         self.init(error.description)
+    }
+
+    /// Nil for an error that is not to be said.
+    init?(any error: any Error) {
+        switch error {
+        case let failure as Failure: self = failure
+        case let error as KeyError: self.init(error)
+        case let error as DataplaneError: self.init(error)
+        default: return nil
+        }
     }
 }
 
@@ -43,12 +59,11 @@ func reportingFailures(_ body: () throws -> Void) throws {
         try body()
     } catch let failure as Failure {
         terminal.write("error: \(failure.message.visible)", to: .error)
-        if !failure.remedy.isEmpty { terminal.write("note: \(failure.remedy.visible)", to: .error) }
+        for remedy in failure.remedies { terminal.write("note: \(remedy.visible)", to: .error) }
         throw ExitCode.failure
-    } catch let error as KeyError {
-        return try reportingFailures { throw Failure(error) }
-    } catch let error as DataplaneError {
-        return try reportingFailures { throw Failure(error) }
+    } catch {
+        guard let failure = Failure(any: error) else { throw error }
+        return try reportingFailures { throw failure }
     }
     if let failure = terminal.failure {
         terminal.write("error: standard output: \(failure)", to: .error)

@@ -93,7 +93,10 @@ struct Job {
         }
         if let topology, !plan.isEmpty { machine.tellWhatCame(of: topology.loaded, topology.path, on: mesh) }
         if plan.isHeld || (plan.isBlocked && desired != nil) {
-            throw Failure("something that is not weft's stands in the way: nothing was changed")
+            let obstacle =
+                plan.isHeld
+                ? "\(mesh.interface) is not this mesh's" : "something that is not weft's stands in the way"
+            throw Failure("\(obstacle): nothing was changed")
         }
         while !plan.isEmpty, !yes {
             try ask()

@@ -18,6 +18,9 @@ struct StatusCommand: ParsableCommand {
         discussion: """
             Without a readable topology, the meshes that weft has made on this host are shown by the names of the topology \
             that was in force last. Who may not read the kernel asks the agent, where one runs and lets them.
+
+            --format json prints one document for one mesh, and a list of them for several; with --watch it is a line for \
+            each document.
             """)
 
     @OptionGroup var source: TopologyArgument
@@ -43,6 +46,7 @@ struct StatusCommand: ParsableCommand {
                 return try repeatedly(redraws) { try agentsDocuments() }
             }
             let machine = try Machine(stateDirectory: host.stateDir)
+            try sayWhatCannotBeUsed()
             var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in
                 throw DataplaneError(.key, "status needs no key")
             })
@@ -77,6 +81,32 @@ struct StatusCommand: ParsableCommand {
         } while watch
     }
 
+    /// What is shown all the same without the topology, the node or the key that it was told of.
+    private func sayWhatCannotBeUsed() throws {
+        let isNamed = source.topology != TopologyArgument.defaultPath
+        let (topology, files, diagnostics) = LoadedTopology.read(source.topology)
+        guard let topology else {
+            if isNamed || host.node != nil {
+                warn("\(source.topology) cannot be used: `weft check \(source.topology)` says why")
+            }
+            return
+        }
+        if let node = host.node {
+            _ = try LoadedTopology(topology: topology, files: files, diagnostics: diagnostics).index(ofNode: node)
+        } else if isNamed || host.privateKey != KeyFiles.defaultPrivateKey {
+            do throws(KeyError) {
+                let key = try host.keyFiles.ownKey().publicKey
+                if topology.index(ofKey: key) == nil {
+                    warn("the key in \(host.privateKey) belongs to no node of \(source.topology)")
+                }
+            } catch {
+                warn("\(error.place): \(error.message): this host's node in \(source.topology) is not known")
+            }
+        }
+    }
+
+    private func warn(_ message: String) { Terminal.standard.write("warning: \(message.visible)", to: .error) }
+
     /// What an agent tells of its meshes.
     private func agentsDocuments() throws -> [StatusDocument] {
         let text: String
@@ -99,8 +129,11 @@ struct StatusCommand: ParsableCommand {
 
     private func show(_ documents: [StatusDocument]) throws {
         switch output.format {
+        case .json where watch:
+            for document in documents { Terminal.standard.write(try encodeLine(document)) }
         case .json:
-            for document in documents { Terminal.standard.write(try encodeJSON(document)) }
+            Terminal.standard.write(
+                try documents.count == 1 ? encodeJSON(documents[0]) : encodeJSON(documents))
         case .text:
             for document in documents {
                 Terminal.standard.write(StatusText(document, options: output.text()).text, terminator: "")

@@ -16,6 +16,16 @@ enum KeyPurpose {
         case .presharedKey: "weft key preshared --output"
         }
     }
+
+    /// How to come by a key in this file.
+    func remedy(making path: String) -> String {
+        let command = "\(maker) \(shellQuoted(path))"
+        return switch self {
+        case .privateKey: "make one: \(command)"
+        case .presharedKey:
+            "make it on one of the two hosts, and copy it to the other as its file for this node: \(command)"
+        }
+    }
 }
 
 /// Reads keys one after the other through one piece of guarded memory.
@@ -35,7 +45,7 @@ struct KeyReader: ~Copyable {
             if errno == ENOENT || errno == ENOTDIR {
                 throw KeyError(
                     .missing, at: path, "there is no such file",
-                    remedy: "make one: \(purpose.maker) \(shellQuoted(path))", errno: errno)
+                    remedy: purpose.remedy(making: path), errno: errno)
             }
             if errno == EACCES {
                 throw KeyError(.system, at: path, "no permission to read it", remedy: "run as root", errno: errno)
@@ -148,7 +158,7 @@ struct KeyReader: ~Copyable {
         guard !key.isZero else {
             throw KeyError(
                 .allZero, at: place, "all its bytes are zero, which is no key",
-                remedy: "make one: \(purpose.maker) FILE")
+                remedy: "make another: \(purpose.maker) FILE")
         }
         if case .privateKey = purpose { key.clamp() }
     }

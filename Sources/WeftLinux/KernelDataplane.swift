@@ -108,6 +108,7 @@ package struct KernelDataplane: Dataplane {
         if let link = try links.find(mesh.reservedName), link.name == mesh.reservedName {
             observation.halfMadeLink = link.name
         }
+        var isAnotherMeshes = false
         switch try links.owner(of: mesh, parts.userspace) {
         case .nobody:
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
@@ -115,18 +116,23 @@ package struct KernelDataplane: Dataplane {
             observation.halfMadeLink = link.name
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .other(let link):
-            observation.foreign.append(ForeignObject(blocking: link, for: mesh))
+            let holder = ForeignObject(blocking: link, for: mesh)
+            isAnotherMeshes = holder.bearsMark && link.alias != mesh.alias
+            observation.foreign.append(holder)
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .ours(let link, let kind):
             try read(link, kind, of: mesh, interests, into: &observation)
         }
-        try readRules(of: mesh, interests, into: &observation)
-        let table = try tables.read(mesh.firewallTable)
-        observation.state.firewall = table.firewall
-        observation.counts = table.counts
+        // What is told by the interface's name alone belongs to whose interface it is.
+        if !isAnotherMeshes {
+            try readRules(of: mesh, interests, into: &observation)
+            let table = try tables.read(mesh.firewallTable)
+            observation.state.firewall = table.firewall
+            observation.counts = table.counts
+            observation.state.resolver = try parts.resolver?.read(
+                mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
+        }
         observation.foreign += try neighbours(of: mesh, interests)
-        observation.state.resolver = try parts.resolver?.read(
-            mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)

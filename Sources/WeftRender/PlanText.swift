@@ -133,7 +133,7 @@ package struct PlanText {
     private func foreignSections(_ page: inout Page) {
         let obstacles = plan.obstacles
         if !obstacles.isEmpty {
-            page.section("in the way, and not weft's")
+            page.section(plan.isHeld ? "in the way" : "in the way, and not weft's")
             for object in obstacles {
                 page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
                 if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }

@@ -21,7 +21,11 @@ package struct StatusText {
         page.plain("\(document.interface.visible): \(host)mesh \(mesh)", .heading)
         guard document.present else {
             if document.firewall == nil, document.rules.isEmpty {
-                page.plain("  The interface is not there: the mesh is not applied on this host.")
+                let isTaken = document.foreign.contains { $0.kind == "interface" }
+                page.plain(
+                    isTaken
+                        ? "  The mesh is not applied on this host: the name of its interface is taken."
+                        : "  The interface is not there: the mesh is not applied on this host.")
             } else {
                 let down = "weft down --interface \(document.interface.visible)"
                 page.plain("  The interface is gone, and the rest still holds.")
@@ -170,7 +174,8 @@ package struct StatusText {
     private func foreign(_ page: inout Page) {
         if document.foreign.isEmpty { return }
         page.blank()
-        page.plain("  not weft's", .heading)
+        // Where the mesh has no interface, another mesh's may have its name.
+        page.plain(document.present ? "  not weft's" : "  not this mesh's", .heading)
         for object in document.foreign { page.plain("  \(object.kind.visible) \(object.description.visible)") }
     }
 }

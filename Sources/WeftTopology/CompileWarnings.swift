@@ -43,7 +43,11 @@ extension Compiler {
                     "host.unresolved-endpoint", .warning,
                     "the endpoint of \(other.name) has no address yet: \(name) does not resolve",
                     at: other.endpoint?.place ?? other.place,
-                    notes: [Diagnostic.Note("\(other.name) is configured without an endpoint until it does")]))
+                    notes: [
+                        Diagnostic.Note(
+                            "until it does, \(other.name) keeps the endpoint that it has here, and without one it cannot be "
+                                + "dialled")
+                    ]))
         }
     }
 

@@ -85,10 +85,41 @@ refuses "the interface belongs to another mesh" weft fra apply
 contains "which is named" "the mesh test" "$output"
 refuses "down says so too" weft fra down
 contains "and names it" "the mesh test" "$output"
+contains "and that it is not this mesh's" "error: wg0 is not this mesh's: nothing was changed" "$output"
 same "the first mesh is as it was" "$before" "$(live fra wg0)"
-topology=$corp
+lab=$topology topology=$corp
 unchanged fra "the first mesh is still known"
 succeeds "down" weft fra down
+
+# The firewall's table has the interface's name, and is the first mesh's all the same: here, of the mesh under its old name.
+succeeds "apply" weft ana apply
+contains "a table stands beside the interface" weft-wg0 "$(enter ana nft list tables)"
+sed -i 's/name: test/name: prod/' "$topology/mesh.yaml"
+succeeds "status of a mesh that was renamed" weft ana status
+contains "knows the first one" "wg0: mesh test" "$output"
+contains "and says of the other that it is not applied" "The mesh is not applied on this host" "$output"
+contains "because of the first" "interface wg0 belongs to the mesh test" "$output"
+lacks "it takes nothing of the first one's for the other's" "still holds" "$output"
+lacks "and does not advise to take it away" "weft down" "$output"
+same "as documents they are a list" "test true,prod false" \
+    "$(weft ana status --format json | jq -r 'map("\(.mesh) \(.firewall != null)") | join(",")')"
+sed -i 's/name: prod/name: test/' "$topology/mesh.yaml"
+same "with --watch each is a line" wg0 \
+    "$(weft ana status --format json --watch | head -n 1 | jq -r .interface)"
+
+# Nothing that is lost keeps a mesh up, and what status was told and cannot use is said.
+refuses "down without the topology" enter ana "$WEFT" down --yes /nowhere
+contains "says how to go on" "\`weft down --interface wg0\` needs neither" "$output"
+refuses "down without the key" weft ana down --private-key /nowhere
+contains "does too" "\`weft down --interface wg0\` needs neither" "$output"
+succeeds "status with a path that is wrong" enter ana "$WEFT" status /nowhere
+contains "says so" "warning: /nowhere cannot be used" "$output"
+refuses "status as a node that is none" weft ana status --node nobody
+contains "says so" 'no node is called "nobody"' "$output"
+succeeds "status with a key that is wrong" weft ana status --private-key /nowhere
+contains "says so" "warning: /nowhere: there is no such file" "$output"
+succeeds "down" enter ana "$WEFT" down --yes --interface wg0
+topology=$corp
 
 # Two meshes with the same addresses.
 converges fra

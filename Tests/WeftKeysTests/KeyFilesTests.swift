@@ -159,6 +159,10 @@ import WeftModel
         #expect(tags.keys.sorted() == ["ber", "fra"])
         #expect(tags["fra"] == tags["ber"])
         #expect(errors.map(\.code) == [.tooOpen, .missing, .missing, .missing])
+        // Two hosts that each made one would never meet.
+        let remedy = try #require(errors.first { $0.place.hasSuffix("/none") }?.remedy)
+        #expect(remedy.contains("copy it to the other"))
+        #expect(remedy.hasSuffix(": weft key preshared --output \(folder.path)/none"))
 
         let own = try files.ownKey()
         let arena = try files.arena(own: own, preshared: tags)

@@ -195,6 +195,7 @@ extension Topology {
         #expect(Array(compilation.desired.endpointNames.values) == ["bob.example:4000"])
         let unresolved = topology.compile(for: 0, facts: HostFacts(didResolve: true), at: start)
         #expect(unresolved.diagnostics.map(\.id) == ["host.unresolved-endpoint"])
+        #expect(unresolved.diagnostics.first?.notes.first?.message.contains("keeps the endpoint that it has") == true)
     }
 
     /// In random meshes, every packet finds its way hop by hop, and every hop expects its source from where it comes.
