@@ -30,7 +30,7 @@ package struct KeyCommand: ParsableCommand {
         func run() throws {
             try reportingKeyErrors { () throws(KeyError) in
                 guard let output else {
-                    warnOfOpenOutput()
+                    try checkOutput()
                     try KeyMaker.makePrivateKey(to: .descriptor(STDOUT_FILENO, name: "standard output"))
                     return
                 }
@@ -74,7 +74,7 @@ package struct KeyCommand: ParsableCommand {
 
         func run() throws {
             try reportingKeyErrors { () throws(KeyError) in
-                if output == nil { warnOfOpenOutput() }
+                if output == nil { try checkOutput() }
                 try KeyMaker.makePresharedKey(
                     to: output.map { .file($0) } ?? .descriptor(STDOUT_FILENO, name: "standard output"))
             }
@@ -98,11 +98,16 @@ private func reportingKeyErrors(_ body: () throws(KeyError) -> Void) throws {
     }
 }
 
-/// As wg does: a key that the shell writes into a file for all to read is worth a word.
-private func warnOfOpenOutput() {
-    var status = stat()
-    guard fstat(STDOUT_FILENO, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_mode & 0o077 != 0 else {
-        return
+/// As wg does: a key that the shell writes into a file for all to read is worth a word. One that nobody reads is lost.
+private func checkOutput() throws(KeyError) {
+    var (status, null) = (stat(), stat())
+    guard fstat(STDOUT_FILENO, &status) == 0 else { return }
+    // Where standard output is closed, the run-time has put this in its place.
+    if status.st_mode & S_IFMT == S_IFCHR, stat("/dev/null", &null) == 0, status.st_rdev == null.st_rdev {
+        throw KeyError(
+            .system, at: "standard output", "it is closed or leads nowhere: the key would be lost",
+            remedy: "write it into a file with --output")
     }
+    guard status.st_mode & S_IFMT == S_IFREG, status.st_mode & 0o077 != 0 else { return }
     Terminal.standard.write("warning: others can read the file that this key goes to; use --output", to: .error)
 }

@@ -28,7 +28,7 @@ extension Reader {
             case .interface: interface = interfaceName(value)
             case .addresses:
                 hasAddresses = true
-                for item in list(value, "`addresses`") {
+                for item in list(value, "`addresses`", ofAddresses: true) {
                     if let prefix = prefix(item, "a mesh range", isRange: true) {
                         addresses.append(prefix)
                     } else {

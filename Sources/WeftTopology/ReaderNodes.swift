@@ -112,7 +112,7 @@ extension Reader {
         case .hub: node.isHub = boolean(value, "`hub`") ?? node.isHub
         case .allowedIPs:
             node.allowedIPs = []
-            for item in list(value, "`allowedIPs`") {
+            for item in list(value, "`allowedIPs`", ofAddresses: true) {
                 if let prefix = prefix(item, "an entry of `allowedIPs`") { node.allowedIPs.append(prefix) }
             }
         case .interface: node.interface = interfaceName(value)
@@ -145,7 +145,7 @@ extension Reader {
 
     private mutating func readAddresses(_ value: YAMLTree.ID, into node: inout Node) {
         node.addresses.reserveCapacity(tree.count(value))
-        for item in list(value, "`addresses`") {
+        for item in list(value, "`addresses`", ofAddresses: true) {
             if let address = address(item, "an entry of `addresses`") { node.addresses.append(address) }
         }
         if tree.kind(value) == .sequence, tree.count(value) == 0 {

@@ -148,11 +148,15 @@ extension Reader {
     }
 
     /// A list. A single value where a list belongs is an error that shows the list.
-    mutating func list(_ id: YAMLTree.ID, _ what: String, ofValues: Bool = true) -> YAMLTree.Items {
+    mutating func list(_ id: YAMLTree.ID, _ what: String, ofValues: Bool = true, ofAddresses: Bool = false)
+        -> YAMLTree.Items
+    {
         // Of anything but a list, `items` is empty.
         if tree.kind(id) == .sequence { return tree.items(id) }
         var fixIts: [Diagnostic.FixIt] = []
-        if ofValues, tree.kind(id) == .scalar, !tree.isNull(id), !isKeyShaped(id) {
+        if ofValues, tree.kind(id) == .scalar, !tree.isNull(id), !isKeyShaped(id),
+            !ofAddresses || tree.string(id).contains(where: { $0 == "." || $0 == ":" })
+        {
             // Commas make it a list already, but for the brackets.
             let place = tree.place(id)
             if tree.isPlain(id) { fixIts = [replace(id, with: "[\(tree.string(id))]")] }

@@ -205,7 +205,7 @@ extension Validator {
     private mutating func warnWithin(_ members: [Int], _ kind: Reachability.Class) {
         problems.warning(
             "topology.no-path", "\(list(members)) cannot reach one another", at: nodes[members[0]].place,
-            notes: [Diagnostic.Note(remedy(kind, kind, isPair: members.count == 2))])
+            notes: [Diagnostic.Note(remedy(kind, kind, members))])
     }
 
     private mutating func warn(
@@ -221,12 +221,19 @@ extension Validator {
         let whom = far.count <= 4 ? list(far) : "\(grouped(far.count)) nodes, e.g. \(list(Array(far.prefix(2))))"
         problems.warning(
             "topology.no-path", "\(who) cannot reach \(whom)", at: nodes[members[0]].place,
-            notes: [Diagnostic.Note(remedy(kind, others[0].kind, isPair: members.count + far.count == 2))])
+            notes: [Diagnostic.Note(remedy(kind, others[0].kind, members + far))])
     }
 
-    /// Which field would join two classes.
-    private func remedy(_ first: Reachability.Class, _ second: Reachability.Class, isPair: Bool) -> String {
+    /// Which field would join these nodes of two classes.
+    private func remedy(_ first: Reachability.Class, _ second: Reachability.Class, _ members: [Int]) -> String {
         if first.manner == .named || second.manner == .named {
+            for index in members {
+                guard case .nodes(let names)? = topology.nodes[index].connect else { continue }
+                if let off = names.compactMap({ topology.index(ofNode: $0) }).first(where: { !isActive[$0] }) {
+                    let (absent, node) = (nodes[off].name, nodes[index].name)
+                    return "\"\(absent)\", which the `connect` of \"\(node)\" names, is disabled or has expired"
+                }
+            }
             return "a `connect` list leaves out what would join them: add a hub, or the node itself, to it"
         }
         if first.manner == .hubsOnly || second.manner == .hubsOnly {
@@ -234,7 +241,7 @@ extension Validator {
                 ? "they link to hubs only, and no hub is linked to both: give a hub an `endpoint`"
                 : "`connect: hubs` needs a hub: mark a node with an `endpoint` as `hub: true`"
         }
-        let none = isPair ? "neither" : "none of them"
+        let none = members.count == 2 ? "neither" : "none of them"
         return nodes.contains { $0.isHub }
             ? "\(none) has an `endpoint`, and no hub is linked to both: give a hub an `endpoint`"
             : "\(none) has an `endpoint`: give them one, or mark a node that has one as `hub: true`"

@@ -135,6 +135,13 @@ extension Validator {
                 "topology.loopback", "\(prefix.value) is loopback: no packet for it ever leaves a host",
                 at: prefix.place)
         }
+        let address = prefix.value.address
+        if address.isMulticast || address.isLinkLocal, isNew(prefix.place) {
+            problems.warning(
+                "topology.one-link",
+                "\(prefix.value) is \(address.isMulticast ? "multicast" : "link-local"): it means something else on each "
+                    + "link, and is not routed as other networks are", at: prefix.place)
+        }
         return true
     }
 

@@ -127,6 +127,9 @@ struct SyntaxFailure {
         if problem.contains("expected node content") {
             return ("expected a value here, or the end of the list or mapping", here, [])
         }
+        if problem.contains("found unexpected ':'") {
+            return ("a \":\" that ends a value needs quotes around the value, as in [\"fd80::\"]", here, [])
+        }
         if context.contains("alias") || context.contains("anchor") {
             return ("a value that begins with * or & needs quotes: to YAML it is an alias or an anchor", here, [])
         }

@@ -54,6 +54,12 @@ import Testing
     @Test func outputThatCannotBeWrittenIsAnError() {
         #expect(shell("weft key generate > /dev/full; echo $?").output.hasSuffix("No space left on device\n1\n"))
         #expect(shell("wg genkey | weft key public > /dev/full; echo $?").output.hasSuffix("device\n1\n"))
+        for output in [">&-", "> /dev/null"] {
+            for kind in ["generate", "preshared"] {
+                let (_, text) = shell("weft key \(kind) \(output); echo $?")
+                #expect(text.contains("the key would be lost") && text.hasSuffix("\n1\n"))
+            }
+        }
         // A reader that has gone is no error of ours.
         #expect(
             shell("set -o pipefail; wg genkey | weft key public | true; wg genkey | weft key public | true").output
