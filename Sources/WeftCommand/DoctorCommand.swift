@@ -75,9 +75,11 @@ struct DoctorCommand: ParsableCommand {
         }
         let memory = try machine.memorySayingProblems(of: context.mesh)
         var reconciler = Reconciler(
-            try machine.dataplane(secrets: { () throws(DataplaneError) in
-                throw DataplaneError(.key, "an examination needs no key")
-            }))
+            try machine.dataplane(
+                looksForDetours: true,
+                secrets: { () throws(DataplaneError) in
+                    throw DataplaneError(.key, "an examination needs no key")
+                }))
         do throws(DataplaneError) {
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
             let names = machine.names(

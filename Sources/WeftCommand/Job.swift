@@ -82,7 +82,7 @@ struct Job {
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena,
         onTrial: (TrialFront) throws -> Void
     ) throws {
-        var reconciler = Reconciler(try machine.dataplane(secrets: secrets))
+        var reconciler = Reconciler(try machine.dataplane(looksForDetours: true, secrets: secrets))
         let memory = try machine.memorySayingProblems(of: mesh)
         var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         labels.peers = machine.names(labels.peers, of: observation.state.peers.lazy.map(\.publicKey), on: mesh)

@@ -37,13 +37,16 @@ struct Machine {
 
     // MARK: Kernel
 
-    /// - Parameter secrets: called only when an operation needs a secret.
+    /// - Parameters:
+    ///   - looksForDetours: whether the plan is to name what of others takes the mesh's packets.
+    ///   - secrets: called only when an operation needs a secret.
     func dataplane(
-        secrets: @escaping () throws(DataplaneError) -> SecretArena
+        looksForDetours: Bool = false, secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws -> HookedDataplane<KernelDataplane> {
-        let parts = KernelDataplane.Parts(
+        var parts = KernelDataplane.Parts(
             userspace: userspace(secrets),
             sysctls: StateSysctls(state), secrets: secrets, resolver: resolver)
+        parts.looksForDetours = looksForDetours
         return HookedDataplane(
             base: try KernelDataplane(parts, transports: transports), beforeOperation: seams.beforeOperation)
     }

@@ -29,9 +29,11 @@ struct PlanCommand: ParsableCommand {
             let machine = try Machine(stateDirectory: host.stateDir)
             let context = try HostContext(topology: source.topology, options: host, machine: machine)
             var reconciler = Reconciler(
-                try machine.dataplane(secrets: { () throws(DataplaneError) in
-                    throw DataplaneError(.key, "a plan needs no key")
-                }))
+                try machine.dataplane(
+                    looksForDetours: true,
+                    secrets: { () throws(DataplaneError) in
+                        throw DataplaneError(.key, "a plan needs no key")
+                    }))
             let memory = try machine.memorySayingProblems(of: context.mesh)
             let (plan, observation) = try reconciler.plan(context.mesh, desired: context.desired, memory: memory)
             var labels = context.labels

@@ -24,6 +24,9 @@ package struct KernelDataplane: Dataplane {
         /// What stands before /etc, /run and /usr where others' settings are read.
         package var root = ""
         package var features: KernelFeatures
+        /// Whether others' routes and rules are read for what takes the mesh's packets. That is all of the host's main
+        /// table: for those who look once.
+        package var looksForDetours = false
 
         package init(
             userspace: any UserspaceDevices, sysctls: any SysctlLedger,
@@ -208,6 +211,12 @@ package struct KernelDataplane: Dataplane {
         for table in Set(interests.rules.compactMap(\.table)).sorted() {
             if let object = try routes(of: mesh).intruders(inTable: table) { observation.foreign.append(object) }
         }
+        if !parts.looksForDetours { return }
+        let known = Set(reading.foreign.map(\.description))
+        let detours = Detours(
+            channel: route, links: links, mesh: mesh, interface: try routes(of: mesh).interface,
+            routes: interests.routes)
+        observation.foreign += try detours.read().filter { !known.contains($0.description) }
     }
 
     /// What of other programs works against the mesh.

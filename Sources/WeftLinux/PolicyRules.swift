@@ -47,7 +47,8 @@ struct PolicyRules {
         return (ours, rules.filter { !known.contains($0) })
     }
 
-    private func dump() throws(DataplaneError) -> [LiveRule] {
+    /// All live rules of both families, in the kernel's order.
+    func dump() throws(DataplaneError) -> [LiveRule] {
         var reading = PolicyRuleReading()
         do throws(NetlinkError) {
             try channel.dump(UInt16(RTM_GETRULE), into: &reading) { encoder in

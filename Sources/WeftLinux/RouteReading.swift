@@ -15,6 +15,8 @@ struct LiveRoute: Hashable {
     var type: UInt8
     /// 0 where it has none, or several.
     var interface: UInt32
+    /// The type of service that it is for; 0: any.
+    var service: UInt8 = 0
 }
 
 extension LiveRoute {
@@ -117,7 +119,7 @@ struct RouteReading: MessageConsumer {
             ours.append(route)
         } else {
             takeOther(
-                LiveRoute(route: route, proto: proto, type: type, interface: interface),
+                LiveRoute(route: route, proto: proto, type: type, interface: interface, service: service),
                 isOurs: isOurs, service: service)
         }
         return true

@@ -75,14 +75,35 @@ struct Routes {
         return others.map { found in
             let range = ranges.first { found.isRange(overlapping: $0) }
             let owner = owner(of: found, among: meshes, &names)
+            // Ranges within each other stand beside each other, and each refuses what no node has of its own.
+            if let range, range.prefix != found.route.prefix { return overlap(found, owner, &names) }
             let isMeshs = owner != nil || range != nil
             return ForeignObject(
                 kind: "route", description: describe(found, &names), relation: .blocksRoute(range ?? found.route.key),
                 remedy: isMeshs
-                    ? "Another mesh on this host has these addresses\(owner.map { " (\($0.phrase))" } ?? ""): give one of "
-                        + "the two another range, or a `table` of its own."
+                    ? Self.remedy(forOverlapWith: owner)
                     : "Remove it, or let the mesh's routes stand in a `table` of their own.")
         }
+    }
+
+    /// Ranges of other meshes that have addresses of this one's.
+    func overlaps(_ ranges: [LiveRoute]) throws(DataplaneError) -> [ForeignObject] {
+        let meshes = try ownMeshes(channel)
+        var names: [UInt32: String] = [:]
+        return ranges.map { overlap($0, owner(of: $0, among: meshes, &names), &names) }
+    }
+
+    private func overlap(
+        _ found: LiveRoute, _ owner: MeshIdentity?, _ names: inout [UInt32: String]
+    ) -> ForeignObject {
+        ForeignObject(
+            kind: "route", description: describe(found, &names), relation: .hinders,
+            remedy: Self.remedy(forOverlapWith: owner))
+    }
+
+    private static func remedy(forOverlapWith owner: MeshIdentity?) -> String {
+        "Another mesh on this host has these addresses\(owner.map { " (\($0.phrase))" } ?? ""): give one of the two "
+            + "another range, or a `table` of its own."
     }
 
     /// The mesh whose route it is; nil where it is none of weft's, or one of a mesh that is gone.
@@ -97,18 +118,23 @@ struct Routes {
 
     /// Routes that are not ours in a table that is wanted for the tunnel alone; one object for all of them.
     func intruders(inTable table: UInt32) throws(DataplaneError) -> ForeignObject? {
-        var reading = RouteReading(interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .all)
-        for family in IPAddress.Family.allCases {
-            try dump(into: &reading) { $0.putRouteHeader(family: family.number, table: table) }
-        }
-        guard let first = reading.others.first else { return nil }
+        var others: [LiveRoute] = []
+        for family in IPAddress.Family.allCases { others += try self.others(family, inTable: table) }
+        guard let first = others.first else { return nil }
         var names: [UInt32: String] = [:]
         let owner = owner(of: first, among: try ownMeshes(channel), &names)
-        let more = reading.others.count > 1 ? " and \(reading.others.count - 1) more" : ""
+        let more = others.count > 1 ? " and \(others.count - 1) more" : ""
         return ForeignObject(
             kind: "route", description: describe(first, &names) + more, relation: .takesNumber,
             remedy: "The table \(table) is to hold this mesh's tunnel alone: set another `table:` for this node, or "
                 + (owner.map { "for that of \($0.phrase), whose routes they are." } ?? "take these routes away."))
+    }
+
+    /// Those of a table that are not ours.
+    func others(_ family: IPAddress.Family, inTable table: UInt32) throws(DataplaneError) -> [LiveRoute] {
+        var reading = RouteReading(interface: interface, unreachableMetric: mesh.unreachableMetric, keeps: .all)
+        try dump(into: &reading) { $0.putRouteHeader(family: family.number, table: table) }
+        return reading.others
     }
 
     private func ranges(among keys: [Route.Key]) -> [Route.Key] {

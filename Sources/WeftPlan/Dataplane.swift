@@ -26,6 +26,8 @@ package struct Interests: Hashable, Sendable {
     package var sysctls: [String]
     /// Whether routes are wanted.
     package var hasRoutes = false
+    /// The routes that are wanted.
+    package var routes: [Route] = []
     /// The addresses that are wanted: one of them on the mesh's interface is the mesh's, whoever put it there.
     package var addresses: Set<InterfaceAddress.Key> = []
     /// The rules that are wanted: others' rules and routes must not use their numbers.
@@ -50,7 +52,8 @@ package struct Interests: Hashable, Sendable {
         self.init(
             sysctls: (desired?.state.sysctls ?? []).map(\.path), rules: desired?.state.rules ?? [],
             traffic: desired.map { MeshTraffic($0) } ?? MeshTraffic(), hasResolver: desired?.state.resolver != nil)
-        hasRoutes = desired?.state.routes.isEmpty == false
+        routes = desired?.state.routes ?? []
+        hasRoutes = !routes.isEmpty
         addresses = Set((desired?.state.addresses ?? []).map(\.key))
     }
 }
