@@ -164,7 +164,7 @@ struct Machine {
             didResolve: true)
         facts.interfaces = try features.interfaces()
         facts.families = try features.families()
-        facts.refusesIPv6Addresses = features.refusesIPv6Addresses(on: draft.interface)
+        facts.ipv6Switch = features.ipv6Switch(on: draft.interface)
         if draft.state.firewall != nil { facts.hasFirewall = features.hasFirewall() }
         facts.hasStrictReversePath = features.hasStrictReversePath(on: draft.interface)
         facts.hasForwardingOff = features.hasForwardingOff(on: draft.interface)

@@ -47,11 +47,15 @@ package struct HostFeatures {
         return families
     }
 
-    /// See `HostFacts.refusesIPv6Addresses`. An interface that is yet to be made takes over what holds for `default`.
-    package func refusesIPv6Addresses(on interface: String) -> Bool {
-        func value(_ name: String) -> String? { readKernelText("\(proc)/sys/net/ipv6/conf/\(name)/disable_ipv6") }
+    /// See `HostFacts.ipv6Switch`. An interface that is yet to be made takes over what holds for `default`.
+    package func ipv6Switch(on interface: String) -> HostFacts.IPv6Switch {
+        func isOff(_ name: String) -> Bool? {
+            readKernelText("\(proc)/sys/net/ipv6/conf/\(name)/disable_ipv6").map { $0 == "1" }
+        }
         // A kernel without IPv6 has no such setting.
-        return (value(interface) ?? value("default") ?? "1") == "1"
+        guard let byDefault = isOff("default") else { return .offOnHost }
+        guard isOff(interface) ?? byDefault else { return .on }
+        return byDefault || isOff("all") == true ? .offOnHost : .offOnInterface
     }
 
     /// See `HostFacts.hasStrictReversePath`.

@@ -20,9 +20,8 @@ package struct HostFacts: Sendable {
     package var interfaces: Set<String>? = nil
     /// Families in which the kernel takes routes and policy rules. Both where that was not looked up.
     package var families: Set<IPAddress.Family> = Set(IPAddress.Family.allCases)
-    /// Whether the mesh's interface takes no IPv6 addresses: the host's settings or its kernel's command line switch IPv6 off.
-    /// False where that was not looked up.
-    package var refusesIPv6Addresses = false
+    /// Whether the mesh's interface takes IPv6 addresses. On where that was not looked up.
+    package var ipv6Switch = IPv6Switch.on
     /// Whether IPv4 packets that come in by the mesh's interface are dropped where the route back is not in the tables that
     /// their own lookup reads: `net.ipv4.conf.all.rp_filter` is not 2, and it, `default`'s or the interface's own, where
     /// that is there, is 1. Nil where it was not looked up.
@@ -35,6 +34,16 @@ package struct HostFacts: Sendable {
     /// What could take name servers for a link, the one that would be used first; empty where nothing does. Nil where it was
     /// not looked up.
     package var resolvers: [ResolverKind]? = nil
+
+    /// Where IPv6 is switched off, if it is.
+    package enum IPv6Switch: Sendable {
+        case on
+        /// The mesh's interface alone has it off: `disable_ipv6` of its own, and not `all` nor `default`. What the interface
+        /// has of its own is the mesh's to set.
+        case offOnInterface
+        /// The host's settings or its kernel's command line switch it off: the interface takes no IPv6 addresses.
+        case offOnHost
+    }
 
     /// The host's other WireGuard interfaces, whoever made them. Looked up only for a full tunnel.
     package var otherTunnels: [OtherTunnel] = []

@@ -47,7 +47,7 @@ extension Plan {
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
     /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, its device and
-    /// its size; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
+    /// its size; IPv6 on it; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
     /// routes made; policy rules, which lead into them; name servers; and only then rules, routes and addresses removed.
     /// A mesh goes in the opposite order: its table is the last thing that is left of it.
     ///
@@ -105,7 +105,7 @@ extension Plan {
         if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
             operations.append(device)
         }
-        operations += links.resize + addresses.add + peers.operations + links.raise + sysctls.claim
+        operations += links.resize + sysctls.admit + addresses.add + peers.operations + links.raise + sysctls.claim
         operations += routes.make.filter { operation in
             guard !blockedKeys.isEmpty, case .route(let route) = operation.operation else { return true }
             return !blockedKeys.contains(route.route.key)

@@ -31,6 +31,8 @@ package enum SysctlOperation: Hashable, Sendable {
 }
 
 struct SysctlPlan {
+    /// What the link must have before it takes addresses.
+    var admit: [PlannedOperation] = []
     var claim: [PlannedOperation] = []
     var release: [PlannedOperation] = []
 
@@ -46,7 +48,12 @@ struct SysctlPlan {
             if sysctl.isOwn(of: mesh.interface) {
                 let value = values[sysctl.path]
                 if value == nil ? hasLink : value == sysctl.value { continue }
-                claim.append(PlannedOperation(.sysctl(.setOwn(sysctl, from: value))))
+                let operation = PlannedOperation(.sysctl(.setOwn(sysctl, from: value)))
+                if sysctl.path.hasSuffix("/disable_ipv6") {
+                    admit.append(operation)
+                } else {
+                    claim.append(operation)
+                }
                 continue
             }
             guard let value = values[sysctl.path] else { continue }
@@ -72,7 +79,7 @@ struct SysctlPlan {
     func obstacles(among fixed: [Sysctl]) -> [ForeignObject] {
         if fixed.isEmpty { return [] }
         let values = Dictionary(fixed.map { ($0.path, $0.value) }) { first, _ in first }
-        return (claim + release).compactMap { planned in
+        return (admit + claim + release).compactMap { planned in
             guard case .sysctl(let operation) = planned.operation, let wanted = operation.written,
                 let value = values[wanted.path], value != wanted.value
             else { return nil }

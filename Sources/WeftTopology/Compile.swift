@@ -63,7 +63,7 @@ struct Compiler {
         let graph = MeshGraph(topology, at: time)
         let hops = graph.firstHops(from: index)
         let written = Set(node.addresses.map { $0.value.family })
-        let found = facts.linkMTU.map { written.contains(.v6) && !facts.refusesIPv6Addresses ? max($0, 1280) : $0 }
+        let found = facts.linkMTU.map { written.contains(.v6) && facts.ipv6Switch != .offOnHost ? max($0, 1280) : $0 }
         let mtu = node.mtu ?? found ?? Self.defaultMTU
         let relays = graph.isActive[index] && graph.relays(index, hops: hops)
         var forwarded = Set(node.allowedIPs.map { $0.value.family })
@@ -80,7 +80,7 @@ struct Compiler {
         self.mtu = mtu
         self.relays = relays
         self.forwarded = forwarded
-        families = node.families(mtu: mtu).subtracting(facts.refusesIPv6Addresses ? [.v6] : [])
+        families = node.families(mtu: mtu).subtracting(facts.ipv6Switch == .offOnHost ? [.v6] : [])
         tunnel = FullTunnel(of: index, in: topology, graph, families: families, identity)
     }
 
@@ -175,7 +175,7 @@ struct Compiler {
         state.addresses.removeAll { $0.address.family == .v6 }
         let takesRoutes = facts.families.contains(.v6)
         state.routes.removeAll { $0.prefix.family == .v6 && ($0.target == .interface || !takesRoutes) }
-        guard facts.refusesIPv6Addresses else { return }
+        guard facts.ipv6Switch == .offOnHost else { return }
         diagnostics.append(
             Diagnostic(
                 "host.no-ipv6", .warning,

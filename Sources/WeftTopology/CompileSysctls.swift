@@ -5,6 +5,9 @@ import WeftModel
 extension Compiler {
     func sysctls() -> [Sysctl] {
         var sysctls: [Sysctl] = []
+        if facts.ipv6Switch == .offOnInterface, families.contains(.v6) {
+            sysctls.append(Sysctl("net/ipv6/conf/\(interface)/disable_ipv6", "0"))
+        }
         if forwarded.contains(.v4) {
             // Turned on, this turns it on for each interface; one that was turned off afterwards stays so.
             sysctls.append(Sysctl("net/ipv4/ip_forward", "1"))

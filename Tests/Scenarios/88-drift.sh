@@ -67,7 +67,8 @@ whole() {
         for family in -4 -6; do ip $family rule; ip $family route show table all proto 119; done
         ip -d -o address show dev wg0 scope global; ip -o link show dev wg0; wg show wg0 fwmark; wg show wg0 listen-port
         cd /proc/sys/net && grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/*/accept_ra \
-            ipv4/conf/all/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/wg0/rp_filter ipv4/conf/wg0/forwarding
+            ipv4/conf/all/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/wg0/rp_filter ipv4/conf/wg0/forwarding \
+            ipv6/conf/wg0/disable_ipv6
         cat /run/servers/*' 2>&1
 }
 is_whole() { same "$1: all is as it was" "" "$(diff <(echo "$state") <(whole))"; }
@@ -313,6 +314,11 @@ setting() { by_hand "$1" "sysctl net/$1 $2" "echo ${2%% *} >/proc/sys/net/$1"; }
 setting ipv4/ip_forward "0 → 1"
 setting ipv4/conf/wg0/forwarding "0 → 1"
 setting ipv6/conf/all/forwarding "0 → 1"
+# Switched off on our link alone, IPv6 takes its addresses and routes with it.
+by_hand "IPv6 of our own link" "sysctl net/ipv6/conf/wg0/disable_ipv6 1 → 0
+address add fd80::1/128
+route add ::/0 $number
+$(printf 'route add fd80::%s/128 254\n' 2 3 4 5)" "echo 1 >/proc/sys/net/ipv6/conf/wg0/disable_ipv6"
 setting ipv6/conf/eth0/accept_ra "1 → 2"
 setting ipv4/conf/all/src_valid_mark "0 → 1"
 setting ipv4/conf/all/send_redirects "1 → 0"

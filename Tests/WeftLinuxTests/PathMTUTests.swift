@@ -149,6 +149,30 @@ struct PathMTUTests {
         }
     }
 
+    @Test func tellsWhereIPv6IsOff() throws {
+        try onHost { () throws in
+            let features = try HostFeatures()
+            func set(_ name: String, _ value: Int) {
+                shell("echo \(value) > /proc/sys/net/ipv6/conf/\(name)/disable_ipv6")
+            }
+            set("all", 0)
+            #expect(features.ipv6Switch(on: "wg0") == .on)
+            set("default", 1)
+            #expect(features.ipv6Switch(on: "wg0") == .offOnHost, "one that is made now is made with it off")
+            shell("ip link add wg0 type bridge")
+            #expect(features.ipv6Switch(on: "wg0") == .offOnHost)
+            set("wg0", 0)
+            #expect(features.ipv6Switch(on: "wg0") == .on)
+            set("all", 0)
+            set("wg0", 1)
+            #expect(features.ipv6Switch(on: "wg0") == .offOnInterface)
+            set("all", 1)
+            #expect(features.ipv6Switch(on: "wg0") == .offOnHost)
+            set("all", 0)
+            #expect(features.ipv6Switch(on: "wg0") == .on)
+        }
+    }
+
     @Test func tellsWhetherItsInterfacePassesPacketsOn() throws {
         try onHost { () throws in
             let features = try HostFeatures()

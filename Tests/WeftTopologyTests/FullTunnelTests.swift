@@ -101,7 +101,7 @@ import WeftTestSupport
         let mesh = try topology(
             client: "useExit: fra", ranges: "10.80.0.0/16, \"fd80::/48\"", addresses: both)
         var facts = HostFacts()
-        facts.refusesIPv6Addresses = true
+        facts.ipv6Switch = .offOnHost
         let settings = try mesh.compilation(of: "ana", facts)
         #expect(settings.diagnostics.map(\.id) == ["host.no-ipv6"] && settings.refusals.isEmpty)
         var state = settings.desired.state
@@ -115,6 +115,24 @@ import WeftTestSupport
         #expect(state.routes.allSatisfy { $0.prefix.family == .v4 } && state.rules.count == 2)
         // Whoever has no IPv6 in the mesh is told nothing.
         #expect(try topology(client: "useExit: fra").compilation(of: "ana", facts).diagnostics.isEmpty)
+    }
+
+    /// What its own interface has is the mesh's to set.
+    @Test func anInterfaceAloneThatHasIPv6OffIsToldToHaveIt() throws {
+        let both = ("10.80.0.1, \"fd80::1\"", "10.80.1.7, \"fd80::7\"")
+        let mesh = try topology(
+            client: "useExit: fra", ranges: "10.80.0.0/16, \"fd80::/48\"", addresses: both)
+        let on = try mesh.compilation(of: "ana")
+        var facts = HostFacts()
+        facts.ipv6Switch = .offOnInterface
+        var found = try mesh.compilation(of: "ana", facts)
+        #expect(found.diagnostics.isEmpty && found.refusals.isEmpty)
+        #expect(found.desired.state.sysctls.first == Sysctl("net/ipv6/conf/wg0/disable_ipv6", "0"))
+        found.desired.state.sysctls.removeFirst()
+        #expect(found.desired.state == on.desired.state)
+        // Whoever has no IPv6 in the mesh leaves it off.
+        let without = try topology(client: "useExit: fra").hostState(of: "ana", facts).sysctls
+        #expect(!without.contains { $0.path.hasSuffix("disable_ipv6") })
     }
 
     @Test(arguments: ["disabled: true", "expires: 2020-01-01T00:00:00Z"])
