@@ -113,6 +113,7 @@ package struct ResolverPrograms {
         if !domains.isEmpty, domains != ["~."], words(of: "default-route", interface)?.first == "yes" {
             setting.domains.append("(and all others)")
         }
+        setting.isForAllNames = setting.domains.isEmpty
         return setting
     }
 
@@ -135,7 +136,7 @@ package struct ResolverPrograms {
             }
             guard isOurs else { continue }
             let words = line.split(separator: " ").map(String.init)
-            setting = setting ?? ResolverSetting(interface: interface, servers: [])
+            setting = setting ?? ResolverSetting(interface: interface, servers: [], isForAllNames: true)
             switch words.first {
             case "nameserver": setting?.servers += words.dropFirst().compactMap { IPAddress($0) }
             case "search": setting?.domains += words.dropFirst()
@@ -184,7 +185,9 @@ package struct ResolverPrograms {
             }
         case .resolvconf:
             var text = servers.map { "nameserver \($0)\n" }.joined()
-            if !setting.domains.isEmpty { text += "search \(setting.domains.joined(separator: " "))\n" }
+            // Another domain than one to search in has no place here: each server is asked for every name.
+            let search = setting.domains.filter { !$0.hasPrefix("~") }
+            if !search.isEmpty { text += "search \(search.joined(separator: " "))\n" }
             // Metric 0 and exclusive: openresolv then asks nobody else. Debian's takes no notice of either.
             try run(resolvconf, "resolvconf", ["-a", name, "-m", "0", "-x"], input: text)
         }

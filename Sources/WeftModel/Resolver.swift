@@ -13,13 +13,17 @@ package struct ResolverSetting: ConfiguredObject, Hashable {
     package var interface: String
     /// In the order in which they are asked.
     package var servers: [IPAddress]
-    /// Search domains. Empty: these servers are asked for every name.
+    /// Search domains.
     package var domains: [String]
+    /// Whether these servers are asked for every name, and not for those below `domains` alone.
+    package var isForAllNames: Bool
 
-    package init(interface: String, servers: [IPAddress], domains: [String] = []) {
+    /// - Parameter isForAllNames: nil where that hangs on whether there are domains.
+    package init(interface: String, servers: [IPAddress], domains: [String] = [], isForAllNames: Bool? = nil) {
         self.interface = interface
         self.servers = servers
         self.domains = domains
+        self.isForAllNames = isForAllNames ?? domains.isEmpty
     }
 
     package var key: String { interface }

@@ -98,6 +98,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         // Name resolution.
         package var servers: [String]?
         package var domains: [String]?
+        package var allNames: Bool?
         // Sysctl.
         package var value: String?
         package var claimed: Bool?

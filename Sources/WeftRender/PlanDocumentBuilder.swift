@@ -46,6 +46,13 @@ extension PlanDocument {
     }
 }
 
+extension PlanDocument.Attributes {
+    fileprivate init(_ resolver: ResolverSetting) {
+        self.init(
+            servers: resolver.servers.map(\.description), domains: resolver.domains, allNames: resolver.isForAllNames)
+    }
+}
+
 extension PlanDocument.Obstacle {
     /// Nil for what stands in nobody's way.
     fileprivate init?(_ object: WeftPlan.ForeignObject) {
@@ -221,11 +228,11 @@ extension PlanDocument.Operation {
         switch operation {
         case .set(let new, let old):
             object.name = new.interface
-            before = old.map { .init(servers: $0.servers.map(\.description), domains: $0.domains) }
-            after = .init(servers: new.servers.map(\.description), domains: new.domains)
+            before = old.map { .init($0) }
+            after = .init(new)
         case .clear(let old):
             object.name = old.interface
-            before = .init(servers: old.servers.map(\.description), domains: old.domains)
+            before = .init(old)
         }
     }
 

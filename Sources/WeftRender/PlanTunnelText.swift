@@ -12,8 +12,14 @@ extension ResolverSetting {
     /// `name servers 10.80.0.1 for corp.internal`.
     var phrase: String {
         let list = servers.map(\.description).joined(separator: ", ")
-        let scope = domains.isEmpty ? "" : " for \(domains.map(\.visible).joined(separator: ", "))"
-        return "name servers \(list)\(scope)"
+        return "name servers \(list)\(Self.scope(domains, isForAllNames: isForAllNames))"
+    }
+
+    /// For which names servers are asked, as words that follow them.
+    static func scope(_ domains: [String], isForAllNames: Bool) -> String {
+        let list = domains.map(\.visible).joined(separator: ", ")
+        if !isForAllNames { return " for \(list)" }
+        return " for all names" + (list.isEmpty ? "" : ", also looked up below \(list)")
     }
 }
 

@@ -112,6 +112,8 @@ package struct StateDocument: Codable, Hashable, Sendable {
     package struct Resolver: Codable, Hashable, Sendable {
         package var servers: [String]
         package var domains: [String]
+        /// Whether they are asked for every name, and not for those below `domains` alone.
+        package var allNames: Bool
     }
 
     /// A kernel setting.
@@ -146,7 +148,9 @@ extension StateDocument {
             PolicyRule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words)
         }
         firewall = state.firewall.map { FirewallDocument($0) }
-        resolver = state.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
+        resolver = state.resolver.map {
+            Resolver(servers: $0.servers.map(\.description), domains: $0.domains, allNames: $0.isForAllNames)
+        }
         sysctls = state.sysctls.map { Sysctl(path: $0.path, value: $0.value) }
         decidedOnHost = []
         if link != nil, decisions.mtu { decidedOnHost.append("link.mtu") }

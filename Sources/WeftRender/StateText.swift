@@ -44,6 +44,7 @@ package struct StateText {
             field("servers", resolver.servers.joined(separator: ", "), &page)
             if !resolver.domains.isEmpty {
                 field("domains", resolver.domains.map(\.visible).joined(separator: ", "), &page)
+                if resolver.allNames { field("asked for", "all names", &page) }
             }
         }
         firewall(&page)

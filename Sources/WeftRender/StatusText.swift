@@ -90,9 +90,9 @@ package struct StatusText {
             page.plain("  firewall table inet \(firewall.table.visible): \(chains)")
         }
         if let resolver = document.resolver {
-            let domains =
-                resolver.domains.isEmpty ? "" : " for \(resolver.domains.map(\.visible).joined(separator: ", "))"
-            page.plain("  name servers \(resolver.servers.joined(separator: ", "))\(domains)")
+            let scope = ResolverSetting.scope(
+                resolver.domains, isForAllNames: resolver.allNames ?? resolver.domains.isEmpty)
+            page.plain("  name servers \(resolver.servers.joined(separator: ", "))\(scope)")
         }
     }
 

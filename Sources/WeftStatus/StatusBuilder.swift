@@ -47,7 +47,9 @@ extension StatusDocument {
             Firewall(
                 table: mesh.firewallTable, chains: $0.chains.map(\.name), killSwitch: $0.hasKillSwitch)
         }
-        resolver = live.resolver.map { Resolver(servers: $0.servers.map(\.description), domains: $0.domains) }
+        resolver = live.resolver.map {
+            Resolver(servers: $0.servers.map(\.description), domains: $0.domains, allNames: $0.isForAllNames)
+        }
         let places = Dictionary((desired?.counterNames ?? []).enumerated().map { ($1, $0) }) { first, _ in first }
         counters = counts.sorted { left, right in
             (places[left.name] ?? .max, left.comment, left.name) < (

@@ -130,6 +130,9 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package struct Resolver: Codable, Hashable, Sendable {
         package var servers: [String]
         package var domains: [String]
+        /// Whether they are asked for every name, and not for those below `domains` alone. Absent in what an older agent
+        /// tells.
+        package var allNames: Bool?
     }
 
     /// Something of another owner.

@@ -137,10 +137,7 @@ struct Compiler {
             rules: policyRules(),
             sysctls: sysctls(),
             firewall: firewall(listenPort: listenPort),
-            resolver: node.dns.map { dns in
-                ResolverSetting(
-                    interface: interface, servers: dns.servers.map(\.value), domains: dns.domains.map(\.value))
-            })
+            resolver: node.dns.map { resolver($0) })
         desired.counterNames = counterNames
         leaveOutWhatTheInterfaceRefuses(&desired.state)
         desired.flows = [.deliver]

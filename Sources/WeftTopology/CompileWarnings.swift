@@ -150,6 +150,7 @@ extension Compiler {
                         Diagnostic.Note("start systemd-resolved, install the package openresolv, or take `dns` out")
                     ]))
         }
+        warnAboutNamesThatAreNotSplit(dns)
         for server in dns.servers {
             let address = server.value
             // What is asked of the host itself needs no way into the mesh.

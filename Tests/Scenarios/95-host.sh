@@ -40,6 +40,13 @@ if openresolv laptop; then
     matches "a change is one in the plan" 'corp.internal' "$(weft laptop plan)"
     converges laptop
     same "with search domains" "search corp.internal nameserver 10.80.0.1" "$(servers)"
+    laptop "dns: {servers: [10.80.0.1], domains: [~corp.internal]}"
+    contains "a domain that is to be routed alone: that this cannot be is said" "asked for all names" "$(weft laptop plan 2>&1)"
+    converges laptop
+    same "and it is not searched in" "nameserver 10.80.0.1" "$(servers)"
+    contains "status says what is so" "name servers 10.80.0.1 for all names" "$(weft laptop status)"
+    laptop "dns: {servers: [10.80.0.1], domains: [corp.internal]}"
+    converges laptop
     enter laptop resolvconf -d wg0 -f
     matches "what was taken away by hand is missed" 'name servers' "$(weft laptop plan)"
     converges laptop

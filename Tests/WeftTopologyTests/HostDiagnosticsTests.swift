@@ -143,4 +143,25 @@ import WeftModel
                 + "expired or has no direct link")
         #expect(outside.notes.map(\.message) == ["put the exit right, or name another one with `useExit`"])
     }
+
+    /// resolvconf has one list of servers, for all names.
+    @Test func resolvconfSplitsNoNames() throws {
+        let mesh = try topology(client: "dns: {servers: [10.80.0.1], domains: [~corp.internal, lab.example]}")
+        let domains = ["~corp.internal", "lab.example"]
+        var facts = HostFacts()
+        for resolvers in [nil, [.resolved], [.resolved, .resolvconf]] as [[ResolverKind]?] {
+            facts.resolvers = resolvers
+            let split = try mesh.compilation(of: "ana", facts)
+            #expect(split.diagnostics.isEmpty)
+            #expect(split.desired.state.resolver?.domains == domains)
+            #expect(split.desired.state.resolver?.isForAllNames == false)
+        }
+        facts.resolvers = [.resolvconf]
+        let whole = try mesh.compilation(of: "ana", facts)
+        #expect(whole.diagnostics.map(\.id) == ["host.dns-not-split"])
+        #expect(whole.desired.state.resolver?.domains == ["lab.example"])
+        #expect(whole.desired.state.resolver?.isForAllNames == true)
+        let searched = try topology(client: "dns: {servers: [10.80.0.1], domains: [lab.example]}")
+        #expect(try searched.compilation(of: "ana", facts).diagnostics.isEmpty)
+    }
 }
