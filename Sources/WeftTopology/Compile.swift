@@ -148,6 +148,7 @@ struct Compiler {
         refuseLoops(desired.state.peers, ranges.map(\.peer))
         warnAboutOverlaps(desired.state.routes)
         warnAboutUnresolvedNames()
+        warnAboutMTU(desired.state.peers)
         checkHost(&desired.state, prefixes)
         return Compilation(
             desired: desired, diagnostics: diagnostics, refusals: refusals,

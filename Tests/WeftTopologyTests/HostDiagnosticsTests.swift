@@ -144,6 +144,20 @@ import WeftModel
         #expect(outside.notes.map(\.message) == ["put the exit right, or name another one with `useExit`"])
     }
 
+    /// 60 bytes around what a packet carries over IPv4, and 80 over IPv6.
+    @Test(arguments: [("192.0.2.1", UInt32(1440)), ("\"[2001:db8::1]\"", 1420)])
+    func anMTULargerThanThePathIsNamed(endpoint: String, largest: UInt32) throws {
+        var facts = HostFacts()
+        facts.linkMTU = 1420
+        for (mtu, isTooLarge) in [(largest - 100, false), (largest, false), (largest + 1, true)] {
+            let mesh = try topology(client: "mtu: \(mtu)", endpoint: endpoint)
+            let found = try mesh.compilation(of: "ana", facts)
+            #expect(found.diagnostics.map(\.id) == (isTooLarge ? ["host.mtu-too-large"] : []))
+            #expect(found.desired.state.link?.mtu == mtu, "what is written holds")
+            #expect(try mesh.compilation(of: "ana").diagnostics.isEmpty, "nothing is known of the path")
+        }
+    }
+
     /// resolvconf has one list of servers, for all names.
     @Test func resolvconfSplitsNoNames() throws {
         let mesh = try topology(client: "dns: {servers: [10.80.0.1], domains: [~corp.internal, lab.example]}")
