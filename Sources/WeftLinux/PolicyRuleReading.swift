@@ -45,6 +45,9 @@ struct LiveRule: Hashable {
 
     var isLookup: Bool { Int(action) == FR_ACT_TO_TBL }
 
+    /// Whether packets that match go nowhere.
+    var throwsAway: Bool { [FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT].contains(Int(action)) }
+
     /// Whether packets with this mark, whatever else they are, may match; a rule for all but one mark is not meant.
     func concerns(mark wanted: UInt32) -> Bool {
         if mask == 0 || mark == 0 { return false }

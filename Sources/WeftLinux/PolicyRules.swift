@@ -21,7 +21,7 @@ struct PolicyRules {
         let (ours, others) = try sorted()
         var foreign: [ForeignObject] = []
         for other in others {
-            var object = try obstacle(other) ?? round(other)
+            var object = try obstacle(other) ?? round(other) ?? refusal(other)
             if object == nil { object = try bypass(other) }
             if let object { foreign.append(object) }
         }
@@ -147,6 +147,20 @@ struct PolicyRules {
             kind: "rule", description: other.description, relation: .hinders,
             remedy: "Each of the two tunnels takes the other's packets, and none gets out. Tunnels whose marks begin "
                 + "with 0x77 leave each other alone: \(remedies.joined(separator: ", and ")).")
+    }
+
+    /// A rule of others that stands before the tunnel's and throws packets away, whoever sent them: what is meant for the
+    /// exit does not get there.
+    private func refusal(_ other: LiveRule) -> ForeignObject? {
+        guard tunnel != nil, other.proto != MeshIdentity.protocolNumber, other.priority < numbers.priority,
+            other.throwsAway, other.mask == 0, !other.isInverted, other.selectors.allSatisfy({ $0.hasPrefix("to ") })
+        else { return nil }
+        let target = other.selectors.first.map { "what goes \($0)" } ?? "every packet"
+        let (family, number) = (other.family == .v4 ? "" : "-6 ", numbers.priority + 1)
+        return ForeignObject(
+            kind: "rule", description: other.description, relation: .hinders,
+            remedy: "It stands before this mesh's rules, and throws \(target) away before it gets to the exit. Take it "
+                + "away (`ip \(family)rule del priority \(other.priority)`), or give it a priority after \(number).")
     }
 
     /// A rule of others that stands before the tunnel's and leads all packets to a default route of its own: nothing that

@@ -224,6 +224,15 @@ enter laptop ip rule del priority 600
 enter laptop ip rule add priority 30000 lookup 100
 lacks "one that comes after is not" "30000:" "$(named)"
 enter laptop ip rule del priority 30000
+for action in blackhole unreachable prohibit; do
+    enter laptop ip rule add priority 600 to 203.0.113.0/24 $action
+    contains "one that throws packets away is named ($action)" "600: from all to 203.0.113.0/24 $action" "$(named)"
+    contains "with what to do" '`ip rule del priority 600`' "$(weft laptop plan)"
+    enter laptop ip rule del priority 600
+done
+enter laptop ip rule add priority 600 from 192.0.2.1 blackhole
+lacks "one that is for somebody else is not" "600:" "$(named)"
+enter laptop ip rule del priority 600
 
 # ---------------------------------------------------------------------------------------------------- IPv6 switched off
 
