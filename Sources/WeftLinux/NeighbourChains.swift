@@ -35,6 +35,8 @@ enum NeighbourExpression {
     /// A match of iptables, with its structure as it is in memory.
     case match(String, [UInt8])
     case verdict(Verdict)
+    /// The packet's source, or its target, becomes another, and the chain ends.
+    case changesSource, changesTarget
     /// The packet's mark is set.
     case marks
     /// A condition that holds for some packets, without regard to what they are: a rate, a quota.
@@ -234,8 +236,10 @@ extension NeighbourExpression {
     fileprivate init(bare name: String) {
         switch name {
         case "reject": self = .verdict(.drop)
-        // What goes to a program, through a proxy or to another address is not dropped.
-        case "queue", "masq", "nat", "redir", "tproxy", "synproxy", "dup", "fwd": self = .verdict(.accept)
+        case "masq": self = .changesSource
+        case "redir": self = .changesTarget
+        // What goes to a program or through a proxy is not dropped.
+        case "queue", "nat", "tproxy", "synproxy", "dup", "fwd": self = .verdict(.accept)
         case "counter", "log", "last", "notrack", "dynset", "flow_offload": self = .nothing
         case "limit", "quota", "connlimit": self = .some
         default: self = .unknown
@@ -309,6 +313,8 @@ extension NeighbourExpression {
                     set: fields.text(NFTA_LOOKUP_SET),
                     isInverted: fields.number(NFTA_LOOKUP_FLAGS) & NFT_LOOKUP_F_INV.rawValue != 0, isMap: isMap, $0)
             }
+        case "nat":
+            return fields.number(NFTA_NAT_TYPE) == NFT_NAT_DNAT.rawValue ? .changesTarget : .changesSource
         case "immediate":
             return fields.verdict(NFTA_IMMEDIATE_DATA).map { .verdict($0) }
                 ?? fields.register(NFTA_IMMEDIATE_DREG).map { .load(.any, $0) } ?? .nothing
@@ -318,6 +324,8 @@ extension NeighbourExpression {
             case "REJECT", "DROP": return .verdict(.drop)
             case "ACCEPT", "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY": return .verdict(.accept)
             case "MARK", "CONNMARK": return .marks
+            case "MASQUERADE", "SNAT": return .changesSource
+            case "DNAT", "REDIRECT": return .changesTarget
             default: return .nothing
             }
         case "objref":

@@ -13,7 +13,7 @@ enum NeighbourProgram: Hashable {
     init(_ chain: NeighbourChain, _ hook: FirewallChain.Base.Hook, _ inTable: [NeighbourChain]) {
         func has(_ test: (String) -> Bool) -> Bool { inTable.contains { test($0.name) } }
         let isIptables =
-            chain.family != UInt8(NFPROTO_INET) && ["filter", "raw", "mangle", "security"].contains(chain.table)
+            chain.family != UInt8(NFPROTO_INET) && ["filter", "nat", "raw", "mangle", "security"].contains(chain.table)
             && ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain.name)
         if chain.family == UInt8(NFPROTO_INET), chain.table.hasPrefix("weft-") {
             self = .weft(String(chain.table.dropFirst(5)))
@@ -47,6 +47,7 @@ struct NeighbourRemedies {
     let program: NeighbourProgram
     let chain: NeighbourChain
     let hook: FirewallChain.Base.Hook
+    let harm: NeighbourHarm
     let interface: String
     let traffic: MeshTraffic
 
@@ -55,8 +56,8 @@ struct NeighbourRemedies {
         func kinds(_ fate: NeighbourWalk.Fate) -> [Kind] { Kind.allCases.filter { fates[$0] == fate } }
         let (dropped, open) = (kinds(.dropped), kinds(.mayBeDropped))
         var phrases: [String] = []
-        if !dropped.isEmpty { phrases.append("drops \(words(dropped))") }
-        if !open.isEmpty { phrases.append("may drop \(words(open))") }
+        if !dropped.isEmpty { phrases.append(harm.phrase(words(dropped), isCertain: true)) }
+        if !open.isEmpty { phrases.append(harm.phrase(words(open), isCertain: false)) }
         if phrases.isEmpty { return nil }
         let maker = program.name.map { " (\($0))" } ?? ""
         var object = ForeignObject(
@@ -108,7 +109,7 @@ struct NeighbourRemedies {
             commands.append(command)
         }
         if program == .firewalld { commands.append("firewall-cmd --reload") }
-        return "Let it through: `\(commands.joined(separator: "; "))`."
+        return "\(harm == .drop ? "Let it through" : "Let it through as it is"): `\(commands.joined(separator: "; "))`."
     }
 
     /// Its kill switch refuses what has another way out: only what it allows may take that.

@@ -43,6 +43,7 @@ final class NeighbourTable {
 
 /// Follows packets of one kind through a base chain and all that it leads to.
 struct NeighbourWalk {
+    /// Of another harm than a drop, "dropped" stands for what it does.
     enum Fate: Int, Comparable {
         case passes, mayBeDropped, dropped
         static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
@@ -52,6 +53,7 @@ struct NeighbourWalk {
 
     let table: NeighbourTable
     let judge: NeighbourJudge
+    let harm: NeighbourHarm
     /// Whether addresses are looked up in sets. Others' sets of addresses may be long lists of what is to be kept out.
     let looksUpAddresses: Bool
     /// Some or all may have been accepted, or dropped, before.
@@ -60,16 +62,17 @@ struct NeighbourWalk {
     /// How many rules are looked at before it is given up.
     private var budget = 20_000
 
-    init(_ table: NeighbourTable, _ judge: NeighbourJudge, looksUpAddresses: Bool) {
+    init(_ table: NeighbourTable, _ judge: NeighbourJudge, _ harm: NeighbourHarm, looksUpAddresses: Bool) {
         self.table = table
         self.judge = judge
+        self.harm = harm
         self.looksUpAddresses = looksUpAddresses
     }
 
     mutating func fate(in chain: String, dropsByDefault: Bool) throws(NetlinkError) -> Fate {
         let ending = try walk(chain, .always, depth: 0)
         if budget <= 0 { return .mayBeDropped }
-        let isDropped = ending == .dropped || (ending == .returned && dropsByDefault)
+        let isDropped = ending == .dropped || (ending == .returned && dropsByDefault && harm == .drop)
         if isDropped { return mayBeAccepted ? .mayBeDropped : .dropped }
         return mayBeDropped ? .mayBeDropped : .passes
     }
@@ -152,6 +155,10 @@ struct NeighbourWalk {
             case .match(let name, let info): match = min(match, judge.meets(name, info))
             case .some: match = min(match, .perhaps)
             case .unknown: match = min(match, .unknown)
+            case .changesSource: found.append((match, harm == .changedSource ? .drop : .accept))
+            case .changesTarget: found.append((match, harm == .changedTarget ? .drop : .accept))
+            // What is dropped comes to no other harm.
+            case .verdict(.drop) where harm != .drop: found.append((match, .accept))
             case .verdict(let verdict):
                 // Who says that a rule is about weft is taken at their word.
                 found.append((rule.isAboutWeft && verdict == .accept && match != .never ? .always : match, verdict))

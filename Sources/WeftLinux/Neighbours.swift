@@ -1,4 +1,5 @@
-// Other programs' firewalls that drop what the mesh needs: an accept of ours is not final across tables, a drop of theirs is.
+// Other programs' firewalls that drop what the mesh needs, or change its addresses: an accept of ours is not final across
+// tables, a drop of theirs is.
 
 import CLinux
 import Glibc
@@ -6,10 +7,9 @@ import Netlink
 import WeftModel
 import WeftPlan
 
-/// Follows the mesh's packets through the base chains of all tables but Weft's own, and names those that drop them.
+/// Follows the mesh's packets through the base chains of all tables but Weft's own, and names those that do them harm.
 ///
-/// Chains of the type `nat` are left out: they see the first packet of a flow only, and are made to change addresses. So are
-/// tables of bridges and devices.
+/// Tables of bridges and devices are left out.
 struct Neighbours {
     let channel: Channel
     let interface: String
@@ -37,8 +37,8 @@ struct Neighbours {
         let packets = NeighbourTraffic(traffic).packets
         let bases = reading.chains.filter { chain in
             if chain.table == own, chain.family == UInt8(NFPROTO_INET) { return false }
-            guard let base = chain.base, base.kind != .nat else { return false }
-            return packets.contains { $0.packet(at: base.hook, family: chain.family) != nil }
+            guard let base = chain.base, let harm = NeighbourHarm(base) else { return false }
+            return packets.contains { harm.concerns($0) && $0.packet(at: base.hook, family: chain.family) != nil }
         }
         if bases.isEmpty { return [] }
         var tables: [NeighbourTable] = []
@@ -49,9 +49,13 @@ struct Neighbours {
         let marks = tables.contains(where: \.marks)
         var found: [ForeignObject] = []
         for chain in bases {
-            guard let base = chain.base, let table = tables.first(where: { $0.holds(chain) }) else { continue }
+            guard let base = chain.base, let harm = NeighbourHarm(base),
+                let table = tables.first(where: { $0.holds(chain) })
+            else { continue }
+            // What another mesh's table does to addresses is for that mesh's own packets.
+            if harm != .drop, table.weftInterface != nil { continue }
             var fates: [NeighbourTraffic.Kind: NeighbourWalk.Fate] = [:]
-            for candidate in packets {
+            for candidate in packets where harm.concerns(candidate) {
                 guard var packet = candidate.packet(at: base.hook, family: chain.family) else { continue }
                 if marks { packet.mark = nil }
                 var judge = NeighbourJudge(packet: packet, interface: interface, index: index)
@@ -59,13 +63,13 @@ struct Neighbours {
                 if let other = table.weftInterface, packet.transport == nil { judge.uninvolved.insert(other) }
                 // What goes anywhere does not go to containers.
                 if packet.output == .other, packet.destinations == nil { judge.uninvolved.insert("docker0") }
-                var walk = NeighbourWalk(table, judge, looksUpAddresses: table.weftInterface != nil)
+                var walk = NeighbourWalk(table, judge, harm, looksUpAddresses: table.weftInterface != nil)
                 let fate = try walk.fate(in: chain.name, dropsByDefault: base.dropsByDefault)
                 fates[candidate.kind] = max(fates[candidate.kind] ?? .passes, fate)
             }
             let program = NeighbourProgram(chain, base.hook, reading.chains.filter { table.holds($0) })
             let remedies = NeighbourRemedies(
-                program: program, chain: chain, hook: base.hook, interface: interface, traffic: traffic)
+                program: program, chain: chain, hook: base.hook, harm: harm, interface: interface, traffic: traffic)
             if let object = remedies.object(fates) { found.append(object) }
         }
         return found

@@ -273,6 +273,42 @@ struct NeighboursTests {
     }
 
     /// A hub, an exit and a gateway need different things.
+    /// The port that the tunnel listens on, sent to another host; and nodes that all come from the hub.
+    @Test(arguments: [
+        ("prerouting", "dnat ip to 192.0.2.9", "sends the tunnel's own packets to UDP port 51820 elsewhere"),
+        ("prerouting", "udp dport 51820 dnat ip to 192.0.2.9:51820", "sends the tunnel's own packets"),
+        ("prerouting", "fib daddr type local udp dport 51000-52000 redirect to :53", "sends the tunnel's own packets"),
+        ("prerouting", "iifname eth0 udp dport 51820 dnat ip to 192.0.2.9", "may send the tunnel's own packets"),
+        ("prerouting", "tcp dport 51820 dnat ip to 192.0.2.9", ""),
+        ("prerouting", "udp dport 53 redirect to :5353", ""),
+        ("prerouting", "ip daddr 192.0.2.1 udp dport 51820 dnat ip to 192.0.2.9", ""),
+        ("prerouting", "iifname wg0 dnat ip to 192.0.2.9", ""), ("output", "udp dport 51820 dnat ip to 192.0.2.9", ""),
+        (
+            "postrouting", "masquerade",
+            "gives this host's address to what nodes of the mesh send one another through it"
+        ),
+        ("postrouting", "ip saddr 10.80.0.0/16 snat ip to 192.0.2.1", "gives this host's address"),
+        ("postrouting", "oifname wg0 masquerade", "gives this host's address"),
+        ("postrouting", "oifname eth0 masquerade", ""), ("postrouting", "oifname != wg0 masquerade", ""),
+        ("postrouting", "ip saddr 192.168.1.0/24 oifname != br0 masquerade", ""),
+        ("postrouting", "iifname br0 masquerade", ""), ("postrouting", "oifname wg0 accept; masquerade", ""),
+    ])
+    func namesWhatChangesAddresses(_ hook: String, _ rules: String, _ phrase: String) throws {
+        try onKernel { (plane, _) throws in
+            let traffic = MeshTraffic(
+                [.listen(port: 51820), .deliver, .relay], reached: [try #require(IPPrefix("10.80.0.0/16"))])
+            #expect(nft("table inet mine { chain base { type nat hook \(hook) priority 0; \(rules); }; }"))
+            let objects = try found(&plane, traffic)
+            #expect(objects.count == (phrase.isEmpty ? 0 : 1))
+            guard let object = objects.first else { return }
+            #expect(object.description.hasPrefix("inet mine base \(phrase)"), "\(object.description)")
+            #expect(object.stopsTunnel == (hook == "prerouting"))
+            if hook == "postrouting" { #expect(try found(&plane) == [], "it passes nothing on between nodes") }
+            follow(object.remedy)
+            #expect(try found(&plane, traffic) == [])
+        }
+    }
+
     @Test func asksForWhatTheHostDoes() throws {
         try onKernel { (plane, _) throws in
             func chain(_ rules: String) -> Bool {
