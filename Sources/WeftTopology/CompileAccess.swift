@@ -93,15 +93,12 @@ struct AccessCompiler {
         }
     }
 
-    /// What this node itself may reach elsewhere. Its exit's users that have no controller take any source from it, and
-    /// ask nobody: whoever passes for this node does not get there.
+    /// What this node itself may reach elsewhere. A node without a controller takes what its own file says, which may be
+    /// any source, and asks nobody: who only passes for this node does not get there.
     private func nodeBoxes(of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family) -> Boxes {
         let own = ownAddresses(family)
         let barred = Addresses(
-            own.list
-                + topology.nodes.filter { $0.isUnmanaged && $0.useExit?.value == topology.nodes[host].name }.flatMap {
-                    Self.ranges(of: $0, family)
-                })
+            own.list + topology.nodes.filter(\.isUnmanaged).flatMap { Self.ranges(of: $0, family) })
         let anywhere = Addresses(0...0)
         return boxes(of: rules, names, family) { sources, destinations in
             sources.overlaps(own) ? [(anywhere, destinations.subtracting(barred))] : []
