@@ -1,5 +1,6 @@
 // A folder that a test has to itself.
 
+import CLinux
 import Glibc
 
 final class TemporaryFolder: Sendable {
@@ -17,9 +18,19 @@ final class TemporaryFolder: Sendable {
     @discardableResult
     func write(_ text: String, to name: String) -> String {
         let file = "\(path)/\(name)"
-        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         _ = text.withCString { Glibc.write(descriptor, $0, text.utf8.count) }
         close(descriptor)
+        // What another test starts at this moment has the file open until it has become another program; and a script that
+        // somebody has open for writing cannot be run. The kernel grants a lease where nobody has.
+        let reading = open(file, O_RDONLY | O_CLOEXEC)
+        defer { close(reading) }
+        _ = fcntl(reading, weft_f_setsig, SIGURG)
+        var tries = 5_000
+        while tries > 0, fcntl(reading, weft_f_setlease, Int32(F_RDLCK)) != 0, errno == EAGAIN {
+            usleep(1_000)
+            tries -= 1
+        }
         return file
     }
 }
