@@ -107,7 +107,7 @@ for command in plan apply down; do
     exits 1 "$command sees that the link was renamed" weft fra $command
     contains "$command: and says so" "is on the interface other0 here, and the topology wants it on wg0" "$output"
 done
-remedy=$(sed -n 's/^note: [^`]*`\([^`]*\)`.*/\1/p' <<<"$output")
+remedy=$(sed -n 's/^note: [^`]*`\([^`]*\)`.*/\1/p' <<<"$output" | head -n 1)
 contains "with a command that mends it" other0 "$remedy"
 # As it is typed, but for where weft is and the question that is asked.
 typed=${remedy/#weft down/$WEFT down --yes}
