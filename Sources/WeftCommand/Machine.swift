@@ -115,10 +115,11 @@ struct Machine {
     /// its addresses, and must go first.
     func refuseAnotherInterface(_ mesh: MeshIdentity) throws {
         let others = try ownMeshes().filter { $0.mesh == mesh.mesh && $0.interface != mesh.interface }
-        guard let other = others.first?.interface else { return }
+        guard let live = others.first else { return }
+        let other = live.interface
         // A program knows its device by the name that it was started with: nobody finds its socket by another one.
-        let opens = try hasKillSwitch(on: other)
         let wasRenamed = try state.programToken(of: other) == nil && state.programToken(of: mesh.interface) != nil
+        let opens = try !wasRenamed && hasKillSwitch(live)
         throw Failure(
             "the mesh \(mesh.mesh) is on the interface \(other) here, and the topology wants it on \(mesh.interface)",
             remedy: wasRenamed
@@ -130,12 +131,11 @@ struct Machine {
     }
 
     /// Whether what this host sends is refused where it does not go by an interface of weft's.
-    private func hasKillSwitch(on interface: String) throws -> Bool {
+    private func hasKillSwitch(_ mesh: MeshIdentity) throws -> Bool {
         var dataplane = try dataplane { () throws(DataplaneError) in
             throw DataplaneError(.key, "to look needs no key")
         }
-        let mesh = MeshIdentity(mesh: interface, interface: interface)
-        return try dataplane.observe(mesh, Interests()).state.firewall?.hasKillSwitch == true
+        return try dataplane.observe(mesh, Interests(sysctls: [])).state.firewall?.hasKillSwitch == true
     }
 
     // MARK: Facts

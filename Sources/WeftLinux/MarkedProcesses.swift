@@ -54,9 +54,10 @@ struct MarkedProcesses {
         return nil
     }
 
-    /// Ends what has the token: asked first, made after `patience`. True once nothing has it any more.
+    /// Ends what has the token: asked first, made after `patience`. True once nothing has it any more. What is killed ends for
+    /// certain, but on a busy machine its device may take seconds to go.
     func end(_ token: String, patience: Duration) -> Bool {
-        for signal in [SIGTERM, SIGKILL] {
+        for (signal, patience) in [(SIGTERM, patience), (SIGKILL, .seconds(10))] {
             for process in find(token) { kill(process, signal) }
             if waitForEnd(token, patience) { return true }
         }
