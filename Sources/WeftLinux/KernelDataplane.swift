@@ -42,9 +42,9 @@ package struct KernelDataplane: Dataplane {
         }
     }
 
-    private var parts: Parts
+    var parts: Parts
     private let transports: TransportFactory
-    private let route: Channel
+    let route: Channel
     private var tables: OwnTables
     /// Opened with the first device of the kernel's; a host without kernel WireGuard never needs it.
     private var generic: Channel?
@@ -81,7 +81,7 @@ package struct KernelDataplane: Dataplane {
         }
     }
 
-    private var links: Links { Links(channel: route) }
+    var links: Links { Links(channel: route) }
     private var sysctls: Sysctls { Sysctls(folder: "\(parts.proc)/sys") }
 
     // MARK: Observing
@@ -170,7 +170,7 @@ package struct KernelDataplane: Dataplane {
         try readRoutes(of: mesh, interests, interface: link.index, into: &observation)
     }
 
-    private mutating func readDevice(_ link: LiveLink, _ kind: DeviceKind) throws(DataplaneError) -> DeviceReading {
+    mutating func readDevice(_ link: LiveLink, _ kind: DeviceKind) throws(DataplaneError) -> DeviceReading {
         switch kind {
         case .kernel:
             var control = try kernelControl(link)
@@ -257,13 +257,6 @@ package struct KernelDataplane: Dataplane {
         at keys: [Route.Key], of mesh: MeshIdentity
     ) throws(DataplaneError) -> [ForeignObject] {
         try routes(of: mesh).obstacles(at: keys)
-    }
-
-    package mutating func holder(ofPort port: UInt16) -> ForeignObject? {
-        if UDPPort(port).isFree { return nil }
-        let owner = owner(of: port)
-        return ForeignObject(
-            kind: "port", description: "UDP \(port) of \(owner.name)", relation: .holdsPort, remedy: "\(owner.remedy).")
     }
 
     // MARK: Performing
@@ -499,38 +492,5 @@ package struct KernelDataplane: Dataplane {
         let wasThere = try links.delete(link)
         try parts.userspace.stop(interface: name)
         return wasThere ? .done : .already
-    }
-
-    // MARK: Ports
-
-    private func portInUse(_ port: UInt16, _ interface: String) -> DataplaneError {
-        DataplaneError(
-            .portInUse, "UDP port \(port) is used by another program: end it, or choose another `listenPort`",
-            errno: EADDRINUSE, operation: "configure \(interface)")
-    }
-
-    private mutating func nameOwner(of port: UInt16?, in outcome: Outcome) -> Outcome {
-        guard case .failed(let error) = outcome, error.code == .portInUse else { return outcome }
-        return .failed(naming(error, ownerOf: port))
-    }
-
-    private mutating func naming(_ error: DataplaneError, ownerOf port: UInt16?) -> DataplaneError {
-        guard error.code == .portInUse, let port else { return error }
-        var error = error
-        let owner = owner(of: port)
-        error.message = "UDP port \(port) belongs to \(owner.name): \(owner.remedy)"
-        return error
-    }
-
-    /// Who has a port that is taken, and what to do about it.
-    private mutating func owner(of port: UInt16) -> (name: String, remedy: String) {
-        for mesh in (try? ownMeshes(route)) ?? [] {
-            guard case .ours(let link, let kind)? = try? links.owner(of: mesh, parts.userspace), link.isUp,
-                let device = try? readDevice(link, kind).device, device.listenPort == port
-            else { continue }
-            return (mesh.phrase, "give one of the two another `listenPort`")
-        }
-        let owner = PortOwner(folder: parts.proc).describe(port) ?? "something that /proc does not show"
-        return (owner, "end that, or choose another `listenPort`")
     }
 }
