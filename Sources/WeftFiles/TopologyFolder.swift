@@ -260,28 +260,27 @@ private struct Attempt {
                     ]))
             return
         }
-        var bytes = [UInt8](repeating: 0, count: before.st_size + 1)
-        var count = 0
-        while count < bytes.count {
-            let got = bytes.withUnsafeMutableBytes { buffer -> Int in
-                guard let base = buffer.baseAddress else { return 0 }
-                return Glibc.read(descriptor, base + count, buffer.count - count)
+        var failure: Int32 = 0
+        // One byte more than there is to be: whether the file has grown.
+        let bytes = [UInt8](unsafeUninitializedCapacity: before.st_size + 1) { buffer, count in
+            while count < buffer.count, let base = buffer.baseAddress {
+                let got = Glibc.read(descriptor, base + count, buffer.count - count)
+                if got < 0, errno == EINTR { continue }
+                if got < 0 { failure = errno }
+                if got <= 0 { break }
+                count += got
             }
-            if got < 0, errno == EINTR { continue }
-            if got < 0 {
-                fail(path, errno, "cannot be read")
-                return
-            }
-            if got == 0 { break }
-            count += got
+        }
+        if failure != 0 {
+            fail(path, failure, "cannot be read")
+            return
         }
         var after = stat()
         let version = FileVersion(before)
-        let same = fstat(descriptor, &after) == 0 && count == before.st_size && FileVersion(after) == version
+        let same = fstat(descriptor, &after) == 0 && bytes.count == before.st_size && FileVersion(after) == version
         witnesses.append((path, version))
         if !same { hasChanged = true }
-        bytes.removeLast(bytes.count - count)
-        total += count
+        total += bytes.count
         files.append(SourceFiles.File(name: path, bytes: bytes))
     }
 

@@ -112,18 +112,19 @@ struct Compiler {
         peers.reserveCapacity(ranges.count)
         desired.peerNames.reserveCapacity(ranges.count)
         for (peer, range) in ranges {
-            let other = topology.nodes[peer]
-            desired.peerNames[other.publicKey.value] = other.name
+            let key = topology.nodes[peer].publicKey.value
+            desired.peerNames[key] = topology.nodes[peer].name
             let (endpoint, written) = self.endpoint(of: peer)
-            if let written { desired.endpointNames[other.publicKey.value] = written }
+            if let written { desired.endpointNames[key] = written }
             peers.append(
                 Peer(
-                    publicKey: other.publicKey.value,
-                    presharedKey: presharedKey(with: other),
+                    publicKey: key,
+                    presharedKey: presharedKey(with: peer),
                     persistentKeepalive: persistentKeepalive(to: peer),
                     allowedIPs: PrefixList.distinct(prefixes[range]),
                     endpoint: endpoint))
         }
+        refuseLoops(peers, ranges.map(\.peer))
 
         let listenPort = topology.listenPort(of: index)
         desired.state = HostState(
@@ -132,7 +133,7 @@ struct Compiler {
                 privateKey: facts.privateKey, publicKey: node.publicKey.value, listenPort: listenPort,
                 fwMark: tunnel?.numbers.mark ?? node.fwMark),
             addresses: node.addresses.map { InterfaceAddress(host: $0.value) }.sorted { $0.key < $1.key },
-            peers: peers,
+            peers: Self.byKey(peers),
             routes: routes(prefixes),
             rules: policyRules(),
             sysctls: sysctls(),
@@ -145,7 +146,6 @@ struct Compiler {
         if relays { desired.flows.insert(.relay) }
         if node.isExit { desired.flows.insert(.forward) }
         if !node.allowedIPs.isEmpty { desired.flows.insert(.reach(node.allowedIPs.map(\.value).sorted())) }
-        refuseLoops(desired.state.peers, ranges.map(\.peer))
         warnAboutOverlaps(desired.state.routes)
         warnAboutUnresolvedNames()
         warnAboutMTU(desired.state.peers)

@@ -3,7 +3,8 @@
 import WeftModel
 
 extension Compiler {
-    /// The allowed IPs of all peers in one array, and each peer's part of it, ascending.
+    /// The peers by index, in the order of nodes, with the allowed IPs of all in one array and each one's part of it,
+    /// ascending.
     func allowedIPs() -> ([IPPrefix], [(peer: Int, range: Range<Int>)]) {
         let nodes = topology.nodes
         var counts = [Int](repeating: 0, count: nodes.count)
@@ -13,18 +14,9 @@ extension Compiler {
         if let tunnel, let exit = tunnel.exit { counts[exit] += tunnel.families.count }
         var starts = [Int](repeating: 0, count: nodes.count)
         var total = 0
-        // In the order of their keys. Small pairs are sorted, not peers: it is memory that a large mesh waits for.
-        var order: [(key: UInt64, peer: Int)] = []
-        for peer in nodes.indices where hops[peer] == Int32(peer) {
-            order.append((nodes[peer].publicKey.value.word0, peer))
-        }
-        order.sort { left, right in
-            left.key == right.key
-                ? nodes[left.peer].publicKey.value < nodes[right.peer].publicKey.value : left.key < right.key
-        }
         var ranges: [(peer: Int, range: Range<Int>)] = []
-        ranges.reserveCapacity(order.count)
-        for (_, peer) in order {
+        ranges.reserveCapacity(nodes.count)
+        for peer in nodes.indices where hops[peer] == Int32(peer) {
             starts[peer] = total
             ranges.append((peer, total..<total + counts[peer]))
             total += counts[peer]
@@ -54,6 +46,17 @@ extension Compiler {
         return (prefixes, ranges)
     }
 
+    /// Peers in the order of their keys. Small pairs are sorted, not peers, which are made in the order of nodes before: it
+    /// is memory that a large mesh waits for.
+    static func byKey(_ peers: [Peer]) -> [Peer] {
+        var order = peers.indices.map { (word: peers[$0].publicKey.word0, peer: $0) }
+        order.sort { left, right in
+            left.word == right.word
+                ? peers[left.peer].publicKey < peers[right.peer].publicKey : left.word < right.word
+        }
+        return order.map { peers[$0.peer] }
+    }
+
     /// The address to dial, and the text that it stands for where that is a name.
     mutating func endpoint(of peer: Int) -> (SocketAddress?, String?) {
         guard let endpoint = graph.endpoint(of: peer, from: index) else { return (nil, nil) }
@@ -68,11 +71,11 @@ extension Compiler {
         }
     }
 
-    func presharedKey(with other: Node) -> PresharedKey {
+    func presharedKey(with peer: Int) -> PresharedKey {
         switch topology.mesh.presharedKeys {
         case .none, .sealed: .none
         case .external: .external
-        case .directory: facts.presharedKeys[other.name].map { .tag($0) } ?? .none
+        case .directory: facts.presharedKeys[topology.nodes[peer].name].map { .tag($0) } ?? .none
         }
     }
 

@@ -84,6 +84,23 @@ package enum RoutingTable: Hashable, Sendable {
     case number(UInt32)
 }
 
+/// An optional that takes no more room than a pointer: of a hundred thousand nodes few have it.
+@propertyWrapper
+package struct Rare<Value: Sendable>: Sendable {
+    private indirect enum Box: Sendable { case some(Value) }
+    private var box: Box?
+
+    package init(wrappedValue: Value? = nil) { self.wrappedValue = wrappedValue }
+
+    package var wrappedValue: Value? {
+        get {
+            guard case .some(let value)? = box else { return nil }
+            return value
+        }
+        set { box = newValue.map { .some($0) } }
+    }
+}
+
 /// One machine, with the mesh's defaults already merged in: a nil here was written nowhere.
 package struct Node: Sendable {
     /// Where the node's name stands.
@@ -94,7 +111,7 @@ package struct Node: Sendable {
     package var endpoint: Located<NodeEndpoint>?
     package var isHub: Bool
     package var allowedIPs: [Located<IPPrefix>]
-    package var interface: Located<String>?
+    @Rare package var interface: Located<String>?
     package var listenPort: UInt16?
     package var persistentKeepalive: UInt16?
     package var mtu: UInt32?
@@ -106,11 +123,11 @@ package struct Node: Sendable {
     package var isUnmanaged: Bool
     package var isDisabled: Bool
     package var expires: UnixTime?
-    package var masquerade: Masquerade?
+    @Rare package var masquerade: Masquerade?
     package var isExit: Bool
-    package var useExit: Located<String>?
-    package var killSwitch: KillSwitch?
-    package var dns: DNSSettings?
+    @Rare package var useExit: Located<String>?
+    @Rare package var killSwitch: KillSwitch?
+    @Rare package var dns: DNSSettings?
 
     package init(
         place: SourceRange, name: String, publicKey: Located<PublicKey>, addresses: [Located<IPAddress>]

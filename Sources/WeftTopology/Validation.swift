@@ -36,7 +36,7 @@ extension Reader {
     /// Sorts nodes by name, and drops all but the first of a name; of names within one file YAML has told already.
     private mutating func sortNodes() {
         let nodes = draft.nodes
-        let isSorted = zip(nodes, nodes.dropFirst()).allSatisfy { $0.name < $1.name }
+        let isSorted = nodes.indices.dropFirst().allSatisfy { nodes[$0 - 1].name < nodes[$0].name }
         if isSorted { return }
         let order = nodes.indices.sorted { left, right in
             nodes[left].name == nodes[right].name
