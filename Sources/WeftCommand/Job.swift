@@ -28,27 +28,42 @@ struct Job {
     var confirm: ConfirmOptions?
     /// Nothing is said but what went wrong.
     var isQuiet = false
+    /// What a person was shown, and asked about, last.
+    var shown: [PlannedOperation]?
 
     private var terminal: Terminal { Terminal.standard }
 
     /// Runs to the end. One job at a time has an interface; the next one waits a little, and then says who has it.
+    ///
+    /// A question may stand for hours, and nobody is to wait for its answer: the interface is let go of meanwhile. What was
+    /// agreed to is done only where it is still the plan afterwards; otherwise the new one is shown, and asked about.
     func run(on machine: Machine, secrets: @escaping () throws(DataplaneError) -> SecretArena) throws {
         try requireNetworkRights(for: "change \(mesh.interface)")
-        if desired == nil { return try takeDown(machine, secrets) }
-        let lock = try machine.lock(mesh)
-        if let host { try takeBackWhatDangles(machine, mesh, host, output) }
         var job = self
-        try job.runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
+        while try !(desired == nil ? job.takeDown(machine, secrets) : job.bringAbout(machine, secrets)) {
+            try ask()
+        }
     }
 
-    private func takeDown(
+    /// - Returns: false where there is a question first.
+    private mutating func bringAbout(
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
-    ) throws {
+    ) throws -> Bool {
+        let lock = try machine.lock(mesh)
+        if let host { try takeBackWhatDangles(machine, mesh, host, output) }
+        let mesh = mesh
+        return try runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
+    }
+
+    /// - Returns: false where there is a question first.
+    private mutating func takeDown(
+        _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
+    ) throws -> Bool {
         let lock = try machine.lockToTakeDown(mesh)
-        var job = self
-        try job.runLocked(machine, secrets) { _ in }
+        let isOver = try runLocked(machine, secrets) { _ in }
         // A mesh that is gone has nothing left to lock.
-        if let lock { lock.remove() }
+        if isOver, let lock { lock.remove() }
+        return isOver
     }
 
     /// Writes to the state folder. Where the mesh goes, a folder that takes nothing is no reason to keep it.
@@ -78,38 +93,43 @@ struct Job {
         }
     }
 
+    /// Shows the plan and carries it out, once it is agreed to. The lock is held.
+    ///
+    /// - Returns: false where it must be asked about first.
     private mutating func runLocked(
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena,
         onTrial: (TrialFront) throws -> Void
-    ) throws {
+    ) throws -> Bool {
         var reconciler = Reconciler(try machine.dataplane(looksForDetours: true, secrets: secrets))
-        let memory = try machine.memorySayingProblems(of: mesh)
-        var (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
+        let memory = try shown == nil ? machine.memorySayingProblems(of: mesh) : machine.memory(of: mesh)
+        let (plan, observation) = try reconciler.plan(mesh, desired: desired, memory: memory)
         labels.peers = machine.names(labels.peers, of: observation.state.peers.lazy.map(\.publicKey), on: mesh)
-        var cuts = cuts(plan, observation, machine)
-        if output.format == .text { show(plan, cuts) }
-        if desired == nil, !plan.isEmpty || plan.isHeld {
-            machine.tellOfForgottenSettings(of: mesh, observation.sysctlMemory)
+        let cuts = cuts(plan, observation, machine)
+        let isAgreed = yes || plan.isEmpty || plan.operations == shown
+        if shown == nil {
+            if output.format == .text { show(plan, cuts) }
+            if desired == nil, !plan.isEmpty || plan.isHeld {
+                machine.tellOfForgottenSettings(of: mesh, observation.sysctlMemory)
+            }
+            if let topology, !plan.isEmpty { machine.tellWhatCame(of: topology.loaded, topology.path, on: mesh) }
+        } else if plan.operations != shown {
+            terminal.write("The host has changed meanwhile. The plan is now:", to: .error)
+            show(plan, cuts)
         }
-        if let topology, !plan.isEmpty { machine.tellWhatCame(of: topology.loaded, topology.path, on: mesh) }
         if plan.isHeld || (plan.isBlocked && desired != nil) {
             let obstacle =
                 plan.isHeld
                 ? "\(mesh.interface) is not this mesh's" : "something that is not weft's stands in the way"
             throw Failure("\(obstacle): nothing was changed")
         }
-        while !plan.isEmpty, !yes {
-            try ask()
-            // What was agreed to must be what is done: the host may have changed while the question stood.
-            let (again, seen) = try reconciler.plan(mesh, desired: desired, memory: memory)
-            let same = again.operations == plan.operations
-            (plan, observation) = (again, seen)
-            if same { break }
-            terminal.write("The host has changed meanwhile. The plan is now:", to: .error)
-            cuts = self.cuts(plan, observation, machine)
-            show(plan, cuts)
+        if !isAgreed {
+            shown = plan.operations
+            return false
         }
-        if let front = try trial(plan, cuts, observation, machine) { return try onTrial(front) }
+        if let front = try trial(plan, cuts, observation, machine) {
+            try onTrial(front)
+            return true
+        }
         let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
             step, decided in
             if output.format == .text { progress(step, decided) }
@@ -121,6 +141,7 @@ struct Job {
         }
         if report.isConverged { keep(on: machine) }
         try finish(report, cuts)
+        return true
     }
 
     /// It is what a later change is taken back to.

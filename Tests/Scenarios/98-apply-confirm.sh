@@ -245,6 +245,43 @@ wait $terminal
 same "who says no: apply fails" 1 $?
 same "and it is gone at once" 1340 "$(mtu)"
 
+# A question may stand for hours: nobody waits for its answer, and what was agreed to is what is done.
+questions() { [ "$(grep -o 'Apply?' "$home/$1" | wc -l)" = "$2" ]; }
+stands() { # NAME: an apply whose question stands
+    launch ana "$here/../Beds/answer" "$home/$1" "$WEFT" apply --confirm-within off "$topology"
+    terminal=$!
+    eventually 15 "$1: a question stands" questions "$1" 1
+}
+colleague() { # MTU
+    rm -rf "$_mesh_folder/colleague"
+    cp -r "$topology" "$_mesh_folder/colleague"
+    sed -i "s/mtu: .*/mtu: $1/" "$_mesh_folder/colleague/node-ana.yaml"
+    succeeds "a colleague applies meanwhile" enter ana "$WEFT" apply --yes --confirm-within off "$_mesh_folder/colleague"
+    lacks "and does not wait" "waiting for" "$output"
+    same "it is done" "$1" "$(mtu)"
+}
+ana "mtu: 1330"
+stands open
+colleague 1320
+says open 'Apply?' y
+eventually 15 "who answers then is asked again" questions open 2
+contains "and told why" "The host has changed meanwhile. The plan is now:" "$(<"$home/open")"
+same "nothing was done" 1320 "$(mtu)"
+colleague 1310
+says open 'Apply?' y
+eventually 15 "and once more" questions open 3
+same "nothing was done" 1310 "$(mtu)"
+says open 'Apply?' y
+wait $terminal
+same "what he agrees to at last is done" "0 1330" "$? $(mtu)"
+ana "mtu: 1320"
+stands shut
+colleague 1320
+says shut 'Apply?' y
+wait $terminal
+same "where a colleague has done it there is nothing to do" 0 $?
+contains "which is said" "No changes" "$(<"$home/shut")"
+
 wait $bob
 same "a first apply that fails its trial ends so" 1 $?
 contains "says why" "no answer from 203.0.113.77" "$(<"$(mesh_folder bob)/apply.log")"
@@ -258,8 +295,15 @@ agent() { # OPTIONS…
     launch ana "$WEFT" agent run --poll 1 "$@" >"$home/agent.log" 2>&1
     agent=$!
 }
+ana "mtu: 1310"
+stands late
 agent "$topology"
-eventually 15 "an agent is in charge" log "the agent has started"
+eventually 15 "an agent is in charge, whatever question stands" log "the agent has started"
+eventually 15 "and acts" mtu_is 1310
+says late 'Apply?' y
+wait $terminal
+same "who answers then is refused" 1 $?
+contains "and told why" "is in charge of interface wg0" "$(<"$home/late")"
 far "sleep 60" &
 session=$!
 # TCP_ESTABLISHED, at port 22.
