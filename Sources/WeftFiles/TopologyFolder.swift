@@ -46,7 +46,10 @@ package struct TopologyFolder {
                     "folder.empty", .error, "\(path) holds no *.yaml or *.yml file",
                     notes: [
                         Diagnostic.Note(
-                            "an empty folder is never read as an empty mesh: nothing is changed because of it")
+                            "put the topology there, in one file or several, with the sections `mesh` and `nodes`; what "
+                                + "begins with a dot is not read"),
+                        Diagnostic.Note(
+                            "an empty folder is never read as an empty mesh: nothing is changed because of it"),
                     ]))
         }
         return (SourceFiles(attempt.diagnostics.isEmpty ? attempt.files : []), attempt.diagnostics)

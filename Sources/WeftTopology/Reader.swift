@@ -39,6 +39,8 @@ struct Reader {
     /// What the last unknown field was probably meant to be.
     var suggested: String?
 
+    /// Files that hold nothing but comments and blank lines.
+    private var blanks: [UInt32] = []
     private var sections: [[Section]] = Array(repeating: [], count: RootField.allCases.count)
 
     mutating func read(_ files: SourceFiles, at time: UnixTime?) -> Topology? {
@@ -68,7 +70,7 @@ struct Reader {
             let (tree, found) = YAML.parse(files, UInt32(index))
             for problem in found { problems.add(problem) }
             guard let tree else {
-                if !found.isEmpty { isWhole = false }
+                if found.isEmpty { blanks.append(UInt32(index)) } else { isWhole = false }
                 continue
             }
             use(tree)
@@ -120,9 +122,16 @@ struct Reader {
         guard let section = single(.mesh) else {
             // Where a file is unreadable, the section may be in it.
             if isWhole {
+                func start(of file: UInt32) -> SourceRange {
+                    let first = SourcePosition(line: 1, column: 1)
+                    return SourceRange(file: file, start: first, end: first)
+                }
                 problems.error(
-                    "topology.no-mesh", "no file has a `mesh` section", at: nil,
-                    notes: [Diagnostic.Note("it gives the mesh its `name` and its `addresses`")])
+                    "topology.no-mesh", "no file has a `mesh` section", at: start(of: trees.first?.file ?? 0),
+                    notes: [Diagnostic.Note("it gives the mesh its `name` and its `addresses`")]
+                        + blanks.prefix(3).map {
+                            Diagnostic.Note("this file holds nothing but comments and blank lines", at: start(of: $0))
+                        })
             }
             return nil
         }

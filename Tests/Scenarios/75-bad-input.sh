@@ -58,7 +58,11 @@ printf '\xff\xfe\n' >"$topology/x.yaml"
 apply "what is no text" "x.yaml.*error"
 copy
 rm "$topology"/*
-apply "an empty folder" "holds no"
+apply "an empty folder" "$topology holds no"
+contains "with what belongs there" "with the sections \`mesh\` and \`nodes\`" "$output"
+printf '# nodes:\n' >"$topology/x.yaml"
+apply "a file of comments alone" "x.yaml:1:1: error: no file has a .mesh. section"
+contains "with what it lacks" "holds nothing but comments" "$output"
 topology=$_mesh_folder/bad/vanished
 apply "a folder that has vanished" "No such file"
 copy
