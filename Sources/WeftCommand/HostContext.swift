@@ -59,15 +59,17 @@ struct HostContext {
 
     /// The node whose public key belongs to this host's private key.
     private static func identify(_ own: OwnKey, options: HostOptions, in loaded: LoadedTopology) throws -> Int {
+        // A private key where a public key should be is the one mistake that must not wait, whichever node has it.
+        if let node = loaded.topology.nodes.first(where: { own.isWritten(as: $0.publicKey.value) }) {
+            let place = node.publicKey.place
+            let location = "\(loaded.files[place.file].name):\(place.start.line):\(place.start.column)"
+            throw Failure(
+                "the publicKey of \(node.name) (\(location)) is this host's private key: everybody who reads the "
+                    + "topology has it",
+                remedy: "make a new one here with `weft key generate`, give its public key to this host's node, and "
+                    + "let no node have the old one")
+        }
         guard let index = loaded.topology.index(ofKey: own.publicKey) else {
-            // A private key where its public key should be is the one mistake that must not wait.
-            if let node = loaded.topology.nodes.first(where: {
-                SecretTagger.tag($0.publicKey.value.bytes.span) == own.tag
-            }) {
-                throw Failure(
-                    "the publicKey of \(node.name) is this host's private key: everybody who reads the topology has it",
-                    remedy: "make a new one with `weft key generate`, and give its public key to \(node.name)")
-            }
             throw Failure(
                 "the key in \(options.privateKey) belongs to no node of this topology",
                 remedy: "its public key is \(own.publicKey.base64): give it to this host's node as publicKey")

@@ -13,6 +13,14 @@ package struct OwnKey: Hashable, Sendable {
         self.tag = tag
         self.publicKey = publicKey
     }
+
+    /// Whether what is written as somebody's public key is this private key, clamped or not.
+    package func isWritten(as key: PublicKey) -> Bool {
+        var bytes = key.bytes
+        bytes[0] &= 248
+        bytes[31] = bytes[31] & 127 | 64
+        return SecretTagger.tag(bytes.span) == tag
+    }
 }
 
 /// Where a host's keys are. Nothing but paths is kept: every call reads the files anew, and forgets them.

@@ -82,6 +82,15 @@ copy
 rm "$topology/node-fra.yaml"
 apply "a key that belongs to no node" "belongs to no node"
 contains "with the public key" "$(public_key fra)" "$output"
+copy
+private=$(enter fra cat /etc/weft/private.key)
+printf 'nodes:\n  dan:\n    publicKey: %s\n    addresses: [10.80.0.9]\n' "$private" >"$topology/x.yaml"
+apply "this host's private key as another node's public key" "publicKey of dan .*x.yaml:3:16. is this host's private key"
+lacks "without the key" "$private" "$output"
+copy
+sed -i "s,publicKey: .*,publicKey: $private," "$topology/node-fra.yaml"
+apply "this host's private key as its own public key" "publicKey of fra .*node-fra.yaml:3:16. is this host's private key"
+lacks "without the key" "$private" "$output"
 topology=$good
 apply "the name of another node" "this host is fra" --node ana
 apply "the name of no node" "no node is called" --node nobody

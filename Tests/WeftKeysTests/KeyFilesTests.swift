@@ -42,6 +42,14 @@ import WeftModel
         #expect(try KeyFiles(privateKey: path).ownKey().tag == SecretTagger.tag(bytes.span))
     }
 
+    @Test func knowsItsPrivateKeyWhereAPublicOneIsWritten() throws {
+        for text in [privateText, "//////////////////////////////////////////8="] {
+            let own = try KeyFiles(privateKey: folder.write(text, to: "key")).ownKey()
+            #expect(own.isWritten(as: try #require(PublicKey(text))))
+            #expect(!own.isWritten(as: own.publicKey))
+        }
+    }
+
     @Test func saysWhatIsWrongWithTheText() {
         #expect(error(of: "")?.code == .empty)
         #expect(error(of: "\n \n")?.code == .empty)
