@@ -187,6 +187,7 @@ struct AddressReading: MessageConsumer {
 
 extension ForeignObject {
     init(address: InterfaceAddress, on interface: String) {
-        self.init(kind: "address", description: "\(address.address)/\(address.length) dev \(interface)")
+        self.init(
+            kind: "address", description: "\(address.address)/\(address.length) dev \(interface)", relation: .onLink)
     }
 }

@@ -196,7 +196,7 @@ package struct KernelDataplane: Dataplane {
         // Those in the tunnel's own table are found there.
         let tables = Set(interests.rules.compactMap(\.table))
         observation.foreign += reading.others.filter { !tables.contains($0.route.table) }.map { found in
-            ForeignObject(kind: "route", description: routes.describe(found, &names))
+            ForeignObject(kind: "route", description: routes.describe(found, &names), relation: .onLink)
         }
     }
 

@@ -123,6 +123,8 @@ package struct ForeignObject: Hashable, Sendable {
     package enum Relation: Hashable, Sendable {
         /// It is there, and left alone.
         case leftAlone
+        /// It is on the mesh's interface: left alone while that stays, and gone with it.
+        case onLink
         /// The mesh's link cannot be made while it is there.
         case blocksLink
         /// The route of this key cannot be made while it is there.

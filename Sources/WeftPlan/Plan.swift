@@ -7,7 +7,7 @@ package struct Plan: Sendable {
     package var mesh: MeshIdentity
     /// In the order in which they are applied.
     package var operations: [PlannedOperation]
-    /// What is not ours and left alone, or stands in the way.
+    /// What is not ours: left alone, on our interface, or in the way.
     package var foreign: [ForeignObject]
     /// Endpoints that are to be remembered although nothing is sent for them.
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
@@ -25,10 +25,25 @@ package struct Plan: Sendable {
     package var takesDown = false
 
     /// What stands in the way of something.
-    package var obstacles: [ForeignObject] { foreign.filter { $0.relation != .leftAlone && $0.relation != .hinders } }
+    package var obstacles: [ForeignObject] {
+        foreign.filter { ![.leftAlone, .onLink, .hinders].contains($0.relation) }
+    }
 
     /// What works against the mesh without standing in the way of any operation.
     package var hindrances: [ForeignObject] { foreign.filter { $0.relation == .hinders } }
+
+    /// What is not ours, and stays as it is.
+    package var leftAlone: [ForeignObject] {
+        let keepsLink = !removesLink
+        return foreign.filter { $0.relation == .leftAlone || keepsLink && $0.relation == .onLink }
+    }
+
+    /// What is not ours, and goes with the interface that it is on.
+    package var goesWithLink: [ForeignObject] { removesLink ? foreign.filter { $0.relation == .onLink } : [] }
+
+    private var removesLink: Bool {
+        operations.contains { if case .link(.remove) = $0.operation { true } else { false } }
+    }
 
     /// What may work against the mesh, and cannot be looked into.
     package var blindSpots: [ForeignObject] { foreign.filter { $0.relation == .leftAlone && $0.kind == "legacy" } }

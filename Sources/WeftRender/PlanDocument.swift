@@ -18,6 +18,8 @@ package struct PlanDocument: Codable, Hashable, Sendable {
     package var obstacles: [Obstacle]
     /// What is not Weft's, and works against the mesh without standing in the way of any operation.
     package var hindrances: [ForeignObject]
+    /// What is not Weft's, and goes with the interface that it is on.
+    package var goesWithInterface: [ForeignObject]
     /// What is not Weft's, and left alone.
     package var foreign: [ForeignObject]
     /// What compiling the topology warned of.

@@ -26,13 +26,9 @@ extension PlanDocument {
         blocked = plan.isStuck
         operations = plan.operations.map { Operation($0, interface: plan.mesh.interface, labels: labels) }
         obstacles = plan.obstacles.compactMap { Obstacle($0) }
-        func described(_ relation: WeftPlan.ForeignObject.Relation) -> [ForeignObject] {
-            plan.foreign.filter { $0.relation == relation }.map {
-                ForeignObject(kind: $0.kind, description: $0.description, remedy: $0.remedy)
-            }
-        }
-        foreign = described(.leftAlone)
-        hindrances = described(.hinders)
+        hindrances = plan.hindrances.map { ForeignObject($0) }
+        goesWithInterface = plan.goesWithLink.map { ForeignObject($0) }
+        foreign = plan.leftAlone.map { ForeignObject($0) }
         self.warnings = DiagnosticReport(warnings, in: files).diagnostics
         self.cuts = cuts.map { cut in
             Cut(
@@ -53,6 +49,12 @@ extension PlanDocument.Attributes {
     }
 }
 
+extension PlanDocument.ForeignObject {
+    fileprivate init(_ object: WeftPlan.ForeignObject) {
+        self.init(kind: object.kind, description: object.description, remedy: object.remedy)
+    }
+}
+
 extension PlanDocument.Obstacle {
     /// Nil for what stands in nobody's way.
     fileprivate init?(_ object: WeftPlan.ForeignObject) {
@@ -60,7 +62,7 @@ extension PlanDocument.Obstacle {
         description = object.description
         remedy = object.remedy
         switch object.relation {
-        case .leftAlone, .hinders: return nil
+        case .leftAlone, .onLink, .hinders: return nil
         case .fixesSysctl: blocks = "sysctl"
         case .takesNumber: blocks = "rule"
         case .holdsPort: blocks = "port"

@@ -147,15 +147,19 @@ package struct PlanText {
                 if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
             }
         }
-        let alone = plan.foreign.filter { $0.relation == .leftAlone }
-        if alone.isEmpty { return }
-        page.section("not weft's, and left alone")
+        bystanders(plan.goesWithLink, .remove, "not weft's, and goes with \(plan.mesh.interface.visible)", &page)
+        bystanders(plan.leftAlone, .none, "not weft's, and left alone", &page)
+    }
+
+    private func bystanders(_ objects: [ForeignObject], _ sign: Sign, _ title: String, _ page: inout Page) {
+        if objects.isEmpty { return }
+        page.section(title)
         let limit = 10
-        let shown = options.full || alone.count <= limit + 1 ? alone[...] : alone.prefix(limit)
+        let shown = options.full || objects.count <= limit + 1 ? objects[...] : objects.prefix(limit)
         for object in shown {
-            page.item(.none, "\(object.kind.visible) \(object.description.visible)")
+            page.item(sign, "\(object.kind.visible) \(object.description.visible)")
             if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
         }
-        if shown.count < alone.count { page.more(.none, counted(alone.count - shown.count, "more object")) }
+        if shown.count < objects.count { page.more(sign, counted(objects.count - shown.count, "more object")) }
     }
 }

@@ -56,7 +56,19 @@ enter fra ip -6 route del fd20::/64 dev other0
 converges fra
 contains "the way is free, and the route is there" wg0 "$(enter fra ip route get 10.20.0.1)"
 before=$(foreign)
+guests="address 10.80.0.77/32 dev wg0
+route 10.46.0.0/16 dev wg0 proto boot"
+going() { sed -n '/and goes with wg0/,/^$/s/^-   //p' <<<"$1"; }
+exits 1 "down is not confirmed" enter fra "$WEFT" down "$topology" </dev/null
+same "but its plan says what goes with the interface" "$guests" "$(going "$output")"
+lacks "and does not say that it is left alone" "left alone" "$output"
+sed -i 's/^    publicKey/    disabled: true\n    publicKey/' "$topology/node-fra.yaml"
+same "so does the plan of a node that is disabled" "$guests" "$(going "$(weft fra plan)")"
+same "and its document" "$(sed 's/^[a-z]* //' <<<"$guests")" \
+    "$(weft fra plan --format json | jq -r '.goesWithInterface[].description, .foreign[].description')"
+sed -i '/disabled/d' "$topology/node-fra.yaml"
 succeeds "down" weft fra down
+lacks "what was on wg0 is gone" 10.46.0.0/16 "$(enter fra ip route show table all)"
 same "what is foreign is as it was after down" "$before" "$(foreign)"
 
 # Somebody else's interface under our name.

@@ -110,7 +110,7 @@ struct KernelNetworkTests {
             let observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.state.addresses == wanted)
             #expect(Set(observed.foreign.map(\.description)) == ["192.0.2.1/24 dev wg0", "10.80.0.9/32 dev wg0"])
-            #expect(observed.foreign.allSatisfy { $0.relation == .leftAlone })
+            #expect(observed.foreign.allSatisfy { $0.relation == .onLink })
             #expect(output("ip -6 addr show dev wg0").contains("tentative") == false)
 
             let foreign = plane.perform([.address(.add(address("10.80.0.9"), interface: "wg0"))], for: fixture.mesh)

@@ -223,7 +223,7 @@ struct PolicyRuleTests {
                 found.map(\.description) == [
                     "10.2.0.0/16 dev wg0 proto boot", "10.1.0.0/16 dev wg0 table \(numbers.table) proto boot",
                 ])
-            #expect(found.map(\.relation) == [.leftAlone, .takesNumber])
+            #expect(found.map(\.relation) == [.onLink, .takesNumber])
         }
     }
 

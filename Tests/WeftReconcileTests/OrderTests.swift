@@ -124,6 +124,27 @@ import WeftTestSupport
     }
 }
 
+@Suite struct GoneWithTheLinkTests {
+    /// What others put on the interface is left alone for as long as the interface stays.
+    @Test func whatIsOnTheLinkGoesWithIt() {
+        let guest = ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0", relation: .onLink)
+        let bystander = ForeignObject(kind: "rule", description: "900: from all lookup 7 proto static (IPv4)")
+        let link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
+        var observed = Observation(foreign: [guest, bystander], time: UnixTime(seconds: 0))
+        observed.state.link = link
+        func plan(_ state: HostState?) -> Plan {
+            let wanted = state.map { DesiredState(mesh: "corp", interface: "wg0", node: "here", state: $0) }
+            return Plan(mesh: mesh, desired: wanted, observed: observed, memory: MeshMemory())
+        }
+        let kept = plan(HostState(link: link))
+        #expect(kept.leftAlone == [guest, bystander] && kept.goesWithLink == [] && kept.obstacles == [])
+        // `weft down`, and a node that is disabled.
+        for gone in [plan(nil), plan(HostState())] {
+            #expect(gone.goesWithLink == [guest] && gone.leftAlone == [bystander] && gone.obstacles == [])
+        }
+    }
+}
+
 @Suite struct PortTests {
     private func port(
         wanted: UInt16?, live: UInt16?, isUp: Bool, kind: DeviceKind = .kernel, halfMade: String? = nil

@@ -102,7 +102,11 @@ import WeftPlan
             sysctlMemory: SysctlMemory(
                 originals: ["net/ipv4/ip_forward": .init(value: "0", written: "1")],
                 claims: ["wg0": ["net/ipv4/ip_forward"]]),
-            statistics: live.peers.map { _ in PeerStatistics() }, time: Samples.now)
+            statistics: live.peers.map { _ in PeerStatistics() },
+            foreign: [
+                ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0", relation: .onLink),
+                ForeignObject(kind: "rule", description: "900: from all iif wg0 lookup 7 proto static (IPv4)"),
+            ], time: Samples.now)
         let plan = Samples.plan(nil, from: observation)
         try expectGolden(PlanText(plan, labels: PlanLabels(nil)).text, "plan-down.txt")
         let nothing = Samples.plan(nil, from: Observation(time: Samples.now))

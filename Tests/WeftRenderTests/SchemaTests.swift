@@ -24,7 +24,7 @@ import WeftStatus
                 .firewall(.rebuild(old: Samples.oldFirewall, new: Samples.newFirewall, table: "weft-wg0"))),
             PlannedOperation(.link(.remove(interface: "wg0")), effect: .outage),
         ])
-        down.foreign = []
+        down.foreign = [ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0", relation: .onLink)]
         try hold(
             [
                 try JSON.text(DocumentTests.plan), try JSON.text(DocumentTests.freshPlan),
