@@ -205,7 +205,9 @@ package struct KernelDataplane: Dataplane {
         of mesh: MeshIdentity, _ interests: Interests, into observation: inout Observation
     ) throws(DataplaneError) {
         wantedRules[mesh.interface] = interests.rules
-        let reading = try PolicyRules(channel: route, mesh: mesh, wanted: interests.rules).read()
+        // Without a full tunnel, all of a mesh's routes stand in one table.
+        let table = interests.rules.isEmpty ? interests.routes.first?.table : nil
+        let reading = try PolicyRules(channel: route, mesh: mesh, wanted: interests.rules, table: table).read()
         observation.state.rules = reading.ours
         observation.foreign += reading.foreign
         for table in Set(interests.rules.compactMap(\.table)).sorted() {

@@ -13,6 +13,8 @@ struct PolicyRules {
     let mesh: MeshIdentity
     /// What is wanted; empty where the mesh is to go, or has no full tunnel.
     let wanted: [PolicyRule]
+    /// Where the routes of a mesh without a full tunnel stand; nil where it has one, or has no routes.
+    var table: UInt32?
 
     // MARK: Reading
 
@@ -22,6 +24,7 @@ struct PolicyRules {
         var foreign: [ForeignObject] = []
         for other in others {
             var object = try obstacle(other) ?? round(other) ?? refusal(other)
+            if object == nil { object = try tunnelInTable(other) }
             if object == nil { object = try bypass(other) }
             if let object { foreign.append(object) }
         }
@@ -117,6 +120,18 @@ struct PolicyRules {
             }
         }
         return nil
+    }
+
+    /// The rule of another mesh's full tunnel that leads into the table where this mesh's routes are to stand: they would take
+    /// what is meant for that tunnel, which is not begun any more once they are there.
+    private func tunnelInTable(_ other: LiveRule) throws(DataplaneError) -> ForeignObject? {
+        guard let table, table != Route.mainTable, other.looks(inTable: table), other.isInverted,
+            let owner = try owner(of: other)
+        else { return nil }
+        return ForeignObject(
+            kind: "rule", description: other.description, relation: .takesNumber,
+            remedy: "It leads into the table \(table), which is that full tunnel's alone: set another `table:` for "
+                + "this node of the mesh \(mesh.mesh). It is \(owner).")
     }
 
     /// The mesh of weft's whose rule it is, in words; nil where it is none.

@@ -129,7 +129,8 @@ package struct ForeignObject: Hashable, Sendable {
         case blocksLink
         /// The route of this key cannot be made while it is there.
         case blocksRoute(Route.Key)
-        /// It uses a mark, a table or a priority that the mesh's full tunnel needs for itself: nothing is begun.
+        /// It uses a mark, a table or a priority that the mesh's full tunnel needs for itself, or has the table that the mesh's
+        /// routes are to stand in for a full tunnel of its own: nothing is begun.
         case takesNumber
         /// It has the UDP port that the device would have to bind: nothing is begun.
         case holdsPort

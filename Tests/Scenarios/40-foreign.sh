@@ -184,4 +184,61 @@ for order in "corp lab" "lab corp"; do
     succeeds "fra: down $first" weft fra down
     same "nothing is left" "" "$(enter fra ip route show table all proto 119 | grep -v other0)"
 done
+
+# Two meshes that say the same `table` and the same `fwMark`, without a full tunnel: each has its own routes in the table, and
+# the mark is for somebody else's rules.
+for mesh in corp lab; do
+    for host in fra ana; do
+        sed -i 's/^    endpoint/    table: 710\n    fwMark: 0x51\n    endpoint/' "${!mesh}/node-$host.yaml"
+    done
+done
+for host in fra ana; do
+    for family in -4 -6; do enter $host ip $family rule add lookup 710 priority 950; done
+    for mesh in corp lab; do
+        topology=${!mesh}
+        converges $host
+    done
+done
+same "both have routes in the table" "wg0 wg1" "$(enter fra ip route show table 710 | grep -o 'wg[01]' | sort -u | xargs)"
+same "and the mark" "0x51 0x51" "$(for interface in wg0 wg1; do enter fra wg show $interface fwmark; done | xargs)"
+eventually 20 "corp carries" enter fra ping -c 1 -W 1 10.80.0.2
+eventually 20 "and in IPv6" enter fra ping -c 1 -W 1 fd80::2
+eventually 20 "lab carries" enter fra ping -c 1 -W 1 10.90.0.2
+for mesh in corp lab; do
+    topology=${!mesh}
+    unchanged fra "nothing to do for $mesh"
+done
+topology=$corp
+succeeds "fra: down corp" weft fra down
+topology=$lab
+unchanged fra "lab is as it was"
+eventually 20 "and still carries" enter fra ping -c 1 -W 1 10.90.0.2
+succeeds "fra: down lab" weft fra down
+same "nothing is left" "" "$(enter fra ip route show table 710; enter fra ip -6 route show table 710)"
+
+# The table of a full tunnel is that tunnel's alone, whichever of the two comes first.
+for family in -4 -6; do enter fra ip $family rule del lookup 710 priority 950; done
+topology=$corp
+topology_node ana 10.80.0.2 fd80::2 -- "endpoint: $(mesh_address ana 4)" "exit: true"
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "table: 710" "useExit: ana"
+succeeds "fra: a full tunnel" weft fra apply --confirm-within off
+before=$(live fra wg0)
+topology=$lab
+refuses "another mesh's routes do not come into its table" weft fra apply
+contains "which is said" "the table 710, which is that full tunnel's alone: set another \`table:\` for this node of the mesh lab" \
+    "$output"
+contains "with whose it is" "of test on wg0" "$output"
+same "the full tunnel is as it was" "$before" "$(live fra wg0)"
+topology=$corp
+succeeds "fra: down corp" weft fra down
+topology=$lab
+converges fra
+topology=$corp
+refuses "nor does a full tunnel come where another mesh's routes are" weft fra apply --confirm-within off
+contains "which are named" "The table 710 is to hold this mesh's tunnel alone" "$output"
+contains "with whose they are" "the mesh lab on wg1" "$output"
+for mesh in corp lab; do
+    topology=${!mesh}
+    for host in fra ana; do succeeds "$host: down $mesh" weft $host down; done
+done
 done_testing
