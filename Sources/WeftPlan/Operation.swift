@@ -75,7 +75,8 @@ package enum SessionEffect: String, Hashable, Sendable, Comparable, Codable {
 package struct PlannedOperation: Hashable, Sendable {
     package var operation: Operation
     package var effect: SessionEffect
-    /// What the effect reaches, where it is less than everything: "10.1.0.0/16 only". Empty where nothing needs saying.
+    /// What the effect reaches, where it is less than everything: "10.1.0.0/16 only"; of what is hitless, the condition.
+    /// Empty where nothing needs saying.
     package var effectScope: String
 
     package init(_ operation: Operation, effect: SessionEffect = .hitless, scope: String = "") {

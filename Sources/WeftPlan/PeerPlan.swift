@@ -65,37 +65,57 @@ package enum PeerOperation: Hashable, Sendable {
     }
 }
 
-/// Orders peers' operations: additions and changes first, removals last, so that a prefix is always at one peer.
-///
-/// - Parameter endpoints: decides, per peer that stays, whether its endpoint is to be set.
-/// - Returns: the operations, and the endpoints to be remembered although nothing is sent for them.
-func planPeers(
-    desired: [Peer], live: [Peer], statistics: [PeerStatistics], endpoints: EndpointPolicy
-) -> (operations: [PlannedOperation], toRemember: [PublicKey: AppliedEndpoint]) {
-    let diff = CollectionDiff(desired: desired, live: live)
-    let decisions = endpoints.decide(desired: desired, live: live, inStep: diff.inStep, statistics: statistics)
-    var changes = changedPeers(diff)
-    addEndpoints(decisions.toSet, to: &changes)
-    if diff.isEmpty, changes.isEmpty { return ([], decisions.toRemember) }
+/// What is to be done with peers.
+struct PeerPlan {
+    /// Additions and changes first, removals last, so that a prefix is always at one peer.
+    var operations: [PlannedOperation] = []
+    var takeovers: [IPPrefix: Takeover] = [:]
+    /// Endpoints to be remembered although nothing is sent for them.
+    var toRemember: [PublicKey: AppliedEndpoint]
 
-    // Who takes which prefix: a prefix that a peer loses to another one is moved, not removed.
-    var takers: [IPPrefix: PublicKey] = [:]
-    for peer in diff.added { for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey } }
-    for change in changes { for prefix in change.added { takers[prefix] = change.publicKey } }
+    /// - Parameter endpoints: decides, per peer that stays, whether its endpoint is to be set.
+    init(desired: [Peer], live: HostState, statistics: [PeerStatistics], endpoints: EndpointPolicy) {
+        let diff = CollectionDiff(desired: desired, live: live.peers)
+        let decisions = endpoints.decide(
+            desired: desired, live: live.peers, inStep: diff.inStep, statistics: statistics)
+        toRemember = decisions.toRemember
+        var changes = changedPeers(diff)
+        addEndpoints(decisions.toSet, to: &changes)
+        if diff.isEmpty, changes.isEmpty { return }
 
-    var owners = Owners(desired)
-    var operations = diff.added.map { PlannedOperation(.peer(.add($0))) }
-    for var change in changes {
-        change.moved = change.removed.compactMap { prefix in
-            takers[prefix].map { PeerChange.Move(prefix: prefix, to: $0) }
+        // Who takes which prefix: a prefix that a peer loses to another one is moved, not removed.
+        var takers: [IPPrefix: PublicKey] = [:]
+        for peer in diff.added { for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey } }
+        for change in changes { for prefix in change.added { takers[prefix] = change.publicKey } }
+        takeovers = findTakeovers(
+            by: takers, from: live,
+            losers: changes.map { ($0.publicKey, $0.removed) }
+                + diff.removed.map { ($0.publicKey, Array($0.allowedIPs)) })
+
+        // Most plans take nothing over: then nothing is looked up.
+        let takeovers = takeovers
+        func taken(_ gained: some Sequence<IPPrefix>) -> [IPPrefix] {
+            takeovers.isEmpty ? [] : gained.filter { takeovers[$0] != nil }
         }
-        change.removed.removeAll { takers[$0] != nil }
-        if change.isEmpty, change.moved.isEmpty { continue }
-        let (effect, scope) = sessionEffect(of: change, cutOff: owners.cutOff(by: change))
-        operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
+
+        var owners = Owners(desired)
+        for peer in diff.added {
+            let taken = taken(peer.allowedIPs)
+            let scope = taken.isEmpty ? "" : "if the peer answers, and already serves \(phrase(taken))"
+            operations.append(PlannedOperation(.peer(.add(peer)), scope: scope))
+        }
+        for var change in changes {
+            change.moved = change.removed.compactMap { prefix in
+                takers[prefix].map { PeerChange.Move(prefix: prefix, to: $0) }
+            }
+            change.removed.removeAll { takers[$0] != nil }
+            if change.isEmpty, change.moved.isEmpty { continue }
+            let (effect, scope) = sessionEffect(
+                of: change, cutOff: owners.cutOff(by: change), taken: taken(change.added))
+            operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
+        }
+        operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
     }
-    operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
-    return (operations, decisions.toRemember)
 }
 
 private func changedPeers(_ diff: CollectionDiff<Peer>) -> [PeerChange] {
@@ -155,15 +175,31 @@ private struct Owners {
     }
 }
 
-private func sessionEffect(of change: PeerChange, cutOff: [IPPrefix]) -> (SessionEffect, String) {
-    if change.presharedKey != nil {
-        return (.rehandshake, "traffic ends after 3 minutes unless the peer has the same preshared key")
+private func sessionEffect(
+    of change: PeerChange, cutOff: [IPPrefix], taken: [IPPrefix]
+) -> (SessionEffect, String) {
+    var conditions: [String] = []
+    if change.endpoint != nil, change.oldEndpoint != nil { conditions.append("the peer answers at the new endpoint") }
+    if !taken.isEmpty { conditions.append("the peer already serves \(phrase(taken))") }
+    switch change.moved.count {
+    case 0: break
+    case 1: conditions.append("the new peer of \(change.moved[0].prefix) already serves it")
+    case let count: conditions.append("the new peers of \(count) allowed IPs already serve them")
     }
+    let condition = conditions.isEmpty ? "" : "if \(conditions.joined(separator: ", and "))"
+    // What moves away is said at its new peer too.
+    let rest = taken.isEmpty ? "" : "; the rest is hitless \(condition)"
+
+    let ending = "after 3 minutes unless the peer has the same preshared key"
     if !cutOff.isEmpty {
-        return (.outage, cutOff.count == 1 ? "\(cutOff[0]) only" : "\(cutOff.count) removed allowed IPs only")
+        let which = cutOff.count == 1 ? "\(cutOff[0])" : "\(cutOff.count) removed allowed IPs"
+        return (.outage, "\(which) only" + (change.presharedKey == nil ? rest : "; the rest \(ending)"))
     }
-    if change.endpoint != nil, change.oldEndpoint != nil {
-        return (.hitless, "if the peer answers at the new endpoint")
-    }
-    return (.hitless, "")
+    if change.presharedKey != nil { return (.rehandshake, "traffic ends \(ending)\(rest)") }
+    return (.hitless, condition)
+}
+
+/// `10.1.0.0/16`, `the 3 allowed IPs that it takes over`.
+private func phrase(_ taken: [IPPrefix]) -> String {
+    taken.count == 1 ? "\(taken[0])" : "the \(taken.count) allowed IPs that it takes over"
 }

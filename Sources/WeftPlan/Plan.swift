@@ -11,6 +11,8 @@ package struct Plan: Sendable {
     package var foreign: [ForeignObject]
     /// Endpoints that are to be remembered although nothing is sent for them.
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
+    /// Allowed IPs that come to a peer while another one carries their packets.
+    package var takeovers: [IPPrefix: Takeover] = [:]
 
     /// Whether nothing at all can be done until a foreign object is gone.
     package var isBlocked: Bool {
@@ -109,8 +111,8 @@ extension Plan {
             interface: interface)
         let policy = EndpointPolicy(
             remembered: memory.endpoints, written: desired?.endpointNames ?? [:], now: observed.time)
-        let peers = planPeers(
-            desired: wanted.peers, live: live.peers, statistics: observed.statistics, endpoints: policy)
+        let peers = PeerPlan(
+            desired: wanted.peers, live: live, statistics: observed.statistics, endpoints: policy)
         let blockedKeys = Set(
             obstacles.compactMap { object -> Route.Key? in
                 if case .blocksRoute(let key) = object.relation { key } else { nil }
@@ -127,6 +129,7 @@ extension Plan {
         }
         operations += rules.add + [resolver].compactMap(\.self)
         operations += rules.remove + routes.remove + addresses.remove + sysctls.release
+        takeovers = peers.takeovers
         endpointsToRemember = peers.toRemember
     }
 }

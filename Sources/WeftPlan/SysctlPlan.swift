@@ -71,9 +71,19 @@ struct SysctlPlan {
             let original = memory.originals[path]
             let ours = original.map { $0.written == value } ?? false
             let restore = isLast && ours && original?.value != value ? original?.value : nil
-            release.append(PlannedOperation(.sysctl(.release(path: path, from: value, restore: restore))))
+            let operation = Operation.sysctl(.release(path: path, from: value, restore: restore))
+            // Everybody's packets, not the mesh's alone.
+            if restore == "0", let family = Self.forwarding[path] {
+                release.append(
+                    PlannedOperation(operation, effect: .outage, scope: "all \(family) that this host forwards"))
+            } else {
+                release.append(PlannedOperation(operation))
+            }
         }
     }
+
+    /// The switches without which a host forwards nothing of a family.
+    private static let forwarding = ["net/ipv4/ip_forward": "IPv4", "net/ipv6/conf/all/forwarding": "IPv6"]
 
     /// What is to be written, and cannot.
     func obstacles(among fixed: [Sysctl]) -> [ForeignObject] {

@@ -42,9 +42,11 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var after: Attributes?
         /// Changes of a live peer's allowed IPs. Absent for all else.
         package var allowedIPs: AllowedIPsChange?
+        /// Of the allowed IPs that a peer gets, those whose packets another peer carries now. Absent where there are none.
+        package var takeovers: [Takeover]?
         /// `hitless`, `re-handshake`, `outage`.
         package var effect: String
-        /// What the effect reaches, where that is less than everything; may be empty.
+        /// What the effect reaches, where that is less than everything; of what is hitless, the condition; may be empty.
         package var effectScope: String
     }
 
@@ -121,6 +123,17 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         package var to: String
         /// The taker's node name.
         package var toName: String?
+    }
+
+    /// An allowed IP that comes to a peer while another one carries its packets.
+    package struct Takeover: Codable, Hashable, Sendable {
+        package var prefix: String
+        /// That other peer's public key.
+        package var from: String
+        /// That other peer's node name.
+        package var fromName: String?
+        /// Its allowed IP: `prefix` itself where that moves, a larger one where it keeps the rest.
+        package var within: String
     }
 
     /// Something of another owner.

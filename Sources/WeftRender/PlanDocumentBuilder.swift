@@ -24,7 +24,7 @@ extension PlanDocument {
         mesh = plan.mesh.mesh
         interface = plan.mesh.interface
         blocked = plan.isStuck
-        operations = plan.operations.map { Operation($0, interface: plan.mesh.interface, labels: labels) }
+        operations = plan.operations.map { Operation($0, of: plan, labels: labels) }
         obstacles = plan.obstacles.compactMap { Obstacle($0) }
         hindrances = plan.hindrances.map { ForeignObject($0) }
         goesWithInterface = plan.goesWithLink.map { ForeignObject($0) }
@@ -76,7 +76,7 @@ extension PlanDocument.Obstacle {
 }
 
 extension PlanDocument.Operation {
-    fileprivate init(_ planned: PlannedOperation, interface: String, labels: PlanLabels) {
+    fileprivate init(_ planned: PlannedOperation, of plan: Plan, labels: PlanLabels) {
         action = planned.operation.action.rawValue
         kind = planned.operation.kind.rawValue
         object = PlanDocument.Object()
@@ -91,7 +91,9 @@ extension PlanDocument.Operation {
                 before = .init(altered: true)
                 after = .init(altered: false)
             }
-        case .peer(let peer): describe(peer, labels)
+        case .peer(let peer):
+            describe(peer, labels)
+            takeovers = Self.takeovers(by: peer, in: plan, labels)
         case .route(let route): describe(route)
         case .rule(let rule): describe(rule)
         case .firewall(let firewall): describe(firewall)
@@ -172,6 +174,26 @@ extension PlanDocument.Operation {
                     .init(prefix: $0.prefix.description, to: $0.to.base64, toName: labels.peers[$0.to])
                 })
         }
+    }
+
+    private static func takeovers(
+        by operation: PeerOperation, in plan: Plan, _ labels: PlanLabels
+    ) -> [PlanDocument.Takeover]? {
+        if plan.takeovers.isEmpty { return nil }
+        let gained: [IPPrefix] =
+            switch operation {
+            case .add(let peer): Array(peer.allowedIPs)
+            case .change(let change): change.added
+            case .remove: []
+            }
+        let found = gained.compactMap { prefix in
+            plan.takeovers[prefix].map {
+                PlanDocument.Takeover(
+                    prefix: prefix.description, from: $0.from.base64, fromName: labels.peers[$0.from],
+                    within: $0.within.description)
+            }
+        }
+        return found.isEmpty ? nil : found
     }
 
     private mutating func describe(_ operation: RouteOperation) {

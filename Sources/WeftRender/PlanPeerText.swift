@@ -12,7 +12,7 @@ extension PlanText {
         let operations = plan.operations.filter { $0.operation.kind == .peer }
         if operations.isEmpty { return }
         page.section("peers")
-        let moves = Moves(operations)
+        let takers = takers(operations)
         let width = operations.map { $0.operation.peer.map { name(of: $0.publicKey).columns } ?? 0 }.max() ?? 0
         // What costs sessions is never folded away behind what does not.
         let groups: [(action: Operation.Action, effect: SessionEffect)] = [
@@ -25,7 +25,7 @@ extension PlanText {
             let shown = options.full || sorted.count <= Self.peerLimit + 1 ? sorted[...] : sorted.prefix(Self.peerLimit)
             for planned in shown {
                 if let peer = planned.operation.peer {
-                    self.peer(peer, planned, moves: moves, nameWidth: min(width, 32), &page)
+                    self.peer(peer, planned, takers: takers, nameWidth: min(width, 32), &page)
                 }
             }
             if shown.count < sorted.count {
@@ -39,26 +39,28 @@ extension PlanText {
     }
 
     private func peer(
-        _ peer: PeerOperation, _ planned: PlannedOperation, moves: Moves, nameWidth: Int, _ page: inout Page
+        _ peer: PeerOperation, _ planned: PlannedOperation, takers: [IPPrefix: PublicKey], nameWidth: Int,
+        _ page: inout Page
     ) {
         let key = peer.publicKey
         let short = options.painted(key.short, .faint)
         let title = name(of: key).padded(to: nameWidth) + "  " + short
         switch peer {
         case .add(let peer):
-            page.item(.add, "\(title)  \(peer.phrase(written: labels.endpoints[key]))")
-            gained(Array(peer.allowedIPs), by: key, moves: moves, &page)
+            let effect = planned.effectScope.isEmpty ? "" : page.effect(of: planned)
+            page.item(.add, "\(title)  \(peer.phrase(written: labels.endpoints[key]))\(effect)")
+            gained(Array(peer.allowedIPs), &page)
         case .change(let change):
             page.item(.change, title + page.effect(of: planned))
             for phrase in change.phrases(written: labels.endpoints[key]) { page.item(.change, depth: 2, phrase) }
-            gained(change.added, by: key, moves: moves, &page)
+            gained(change.added, &page)
             lost(change.removed, moved: change.moved, &page)
         case .remove(let peer):
             page.item(.remove, title + page.effect(of: planned))
             var gone: [IPPrefix] = []
             var moved: [PeerChange.Move] = []
             for prefix in peer.allowedIPs {
-                if let taker = moves.takers[prefix] {
+                if let taker = takers[prefix] {
                     moved.append(PeerChange.Move(prefix: prefix, to: taker))
                 } else {
                     gone.append(prefix)
@@ -68,10 +70,25 @@ extension PlanText {
         }
     }
 
-    private func gained(_ prefixes: [IPPrefix], by key: PublicKey, moves: Moves, _ page: inout Page) {
+    /// Who gets which allowed IP.
+    private func takers(_ operations: [PlannedOperation]) -> [IPPrefix: PublicKey] {
+        var takers: [IPPrefix: PublicKey] = [:]
+        for planned in operations {
+            switch planned.operation.peer {
+            case .add(let peer): for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey }
+            case .change(let change): for prefix in change.added { takers[prefix] = change.publicKey }
+            case .remove, nil: break
+            }
+        }
+        return takers
+    }
+
+    private func gained(_ prefixes: [IPPrefix], _ page: inout Page) {
         let texts = prefixes.map { prefix -> String in
-            guard let giver = moves.givers[prefix], giver != key else { return prefix.description }
-            return "\(prefix) (from \(labels.name(of: giver)))"
+            guard let takeover = plan.takeovers[prefix] else { return prefix.description }
+            let giver = labels.name(of: takeover.from)
+            return "\(prefix) "
+                + (takeover.within == prefix ? "(from \(giver))" : "(within \(giver)'s \(takeover.within))")
         }
         page.list(.add, texts, noun: "allowed IP")
     }
@@ -98,25 +115,6 @@ extension PlanText {
     private func order(_ planned: PlannedOperation) -> PeerOrder {
         let key = planned.operation.peer?.publicKey
         return PeerOrder(name: key.flatMap { labels.peers[$0] }, key: key?.base64 ?? "")
-    }
-}
-
-/// Who takes an allowed IP, and who gives it up, in a plan.
-private struct Moves {
-    var takers: [IPPrefix: PublicKey] = [:]
-    var givers: [IPPrefix: PublicKey] = [:]
-
-    init(_ operations: [PlannedOperation]) {
-        for planned in operations {
-            switch planned.operation.peer {
-            case .add(let peer): for prefix in peer.allowedIPs { takers[prefix] = peer.publicKey }
-            case .change(let change):
-                for prefix in change.added { takers[prefix] = change.publicKey }
-                for move in change.moved { givers[move.prefix] = change.publicKey }
-            case .remove(let peer): for prefix in peer.allowedIPs { givers[prefix] = peer.publicKey }
-            case nil: break
-            }
-        }
     }
 }
 

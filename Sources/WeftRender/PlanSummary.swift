@@ -53,13 +53,17 @@ extension Plan {
         var parts: [String] = []
         for effect in [SessionEffect.outage, .rehandshake] {
             let who = operations.filter { $0.effect == effect }
-            if who.contains(where: \.reachesEveryPeer) { return "\(effect.rawValue) for every peer" }
+            if who.contains(where: \.reachesEveryPeer) {
+                let others = who.filter(\.isOutsideMesh).map { $0.victim(labels) }.unique
+                return "\(effect.rawValue) for \(enumerated(["every peer"] + others))"
+            }
             let victims = who.map { $0.victim(labels) }.unique
             if !victims.isEmpty { parts.append("\(effect.rawValue) for \(enumerated(victims))") }
         }
-        if parts.isEmpty { return "hitless" }
-        let rest = operations.contains { $0.effect == .hitless }
-        return parts.joined(separator: "; ") + (rest ? "; the rest is hitless" : "")
+        let rest = operations.filter { $0.effect == .hitless }
+        let hitless = rest.contains { !$0.effectScope.isEmpty } ? "hitless on the conditions above" : "hitless"
+        if parts.isEmpty { return hitless }
+        return parts.joined(separator: "; ") + (rest.isEmpty ? "" : "; the rest is \(hitless)")
     }
 }
 
@@ -68,7 +72,7 @@ extension PlannedOperation {
     fileprivate var reachesEveryPeer: Bool { operation.kind == .link || operation.kind == .device }
 
     /// Whether it also reaches connections that are not the mesh's.
-    fileprivate var isOutsideMesh: Bool { operation.kind == .rule || operation.kind == .firewall }
+    fileprivate var isOutsideMesh: Bool { [.rule, .firewall, .sysctl].contains(operation.kind) }
 
     /// Who notices: a peer, or what the scope says.
     fileprivate func victim(_ labels: PlanLabels) -> String {

@@ -126,7 +126,8 @@ package struct PlanText {
         page.section("sysctls of the host")
         for planned in operations {
             guard case .sysctl(let sysctl) = planned.operation else { continue }
-            page.item(.change, sysctl.phrase)
+            let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
+            page.item(.change, sysctl.phrase + effect)
         }
     }
 

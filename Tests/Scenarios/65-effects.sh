@@ -102,6 +102,52 @@ amid fra 10.97.0.1 weft fra apply
 if [[ $lost =~ ^[0-5]$ ]]; then ok "an allowed IP moves: nothing is lost"; else fail "an allowed IP moves: nothing is lost" "0 to 5" "$lost"; fi
 same "an allowed IP moves: no handshake is made" "$before" "$(handshake fra ana) $(handshake fra bob)"
 
+# Nothing is lost because the new owner was ready for it, which is what the label hangs on.
+scope() { jq -r ".operations[] | select($1) | .effectScope" <<<"$plan"; }
+same "the label says so at the new owner" "if the peer already serves 10.97.0.0/24" "$(scope "$(peer bob)")"
+same "and at the old one" "if the new peer of 10.97.0.0/24 already serves it" "$(scope "$(peer ana)")"
+node_ana "allowedIPs: [10.99.0.0/24]"
+node_bob "allowedIPs: [10.97.0.0/24, 10.98.0.0/24]"
+fresh ana
+fresh bob
+labelled fra "an allowed IP moves to who does not serve it" hitless "$(peer bob)"
+same "which the label is not for" "if the peer already serves 10.98.0.0/24" "$(scope "$(peer bob)")"
+amid fra 10.98.0.1 weft fra apply
+loses "an allowed IP moves to who does not serve it: pings are lost"
+node_ana "allowedIPs: [10.98.0.0/24, 10.99.0.0/24]"
+node_bob "allowedIPs: [10.97.0.0/24]"
+weft fra apply >/dev/null
+eventually 5 "back at ana it is reached" enter fra ping -c 1 -W 1 10.98.0.1
+
+# An allowed IP within another peer's takes its packets, and leaves that peer the rest.
+enter ana ip address add 10.98.0.77/32 dev lo
+node_bob "allowedIPs: [10.97.0.0/24, 10.98.0.0/28]"
+fresh ana
+labelled fra "an allowed IP comes within another's" hitless "$(peer bob)"
+same "on a condition" "if the peer already serves 10.98.0.0/28" "$(scope "$(peer bob)")"
+same "and the plan says whose packets it takes" "10.98.0.0/28 ana 10.98.0.0/24" \
+    "$(jq -r ".operations[] | select($(peer bob)) | .takeovers[] | \"\(.prefix) \(.fromName) \(.within)\"" <<<"$plan")"
+contains "in words too" "10.98.0.0/28 (within ana's 10.98.0.0/24)" "$(weft fra plan)"
+before=$(handshake fra ana)
+amid fra 10.98.0.77 weft fra apply
+same "an allowed IP comes within another's: the rest loses nothing" "0 $before" "$lost $(handshake fra ana)"
+within() { # takes it away, and applies it again amid pings
+    node_bob "allowedIPs: [10.97.0.0/24]"
+    weft fra apply >/dev/null
+    eventually 5 "without it, ana is reached" enter fra ping -c 1 -W 1 10.98.0.1
+    node_bob "allowedIPs: [10.97.0.0/24, 10.98.0.0/28]"
+    fresh bob
+    amid fra 10.98.0.1 weft fra apply
+}
+within
+loses "it comes to who does not serve it: pings are lost"
+enter bob ip address add 10.98.0.1/32 dev lo
+weft bob apply >/dev/null
+within
+if [[ $lost =~ ^[0-5]$ ]]; then ok "it comes to who serves it: nothing is lost"; else fail "it comes to who serves it: nothing is lost" "0 to 5" "$lost"; fi
+node_bob "allowedIPs: [10.97.0.0/24]"
+for host in bob fra; do weft $host apply >/dev/null; done
+
 node_ana "allowedIPs: [10.98.0.0/24]"
 outage "an allowed IP is removed" "$(peer ana)" fra 10.99.0.1
 contains "which is its own outage only" "10.99.0.0/24 only" "$(jq -r ".operations[] | select($(peer ana)) | .effectScope" <<<"$plan")"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What a plan says of the firewall's changes, against what they end: access rules, a kill switch, masquerading, and repairs
-# of each. What is called hitless loses nothing; what is called an outage ends connections, and only those that it names.
+# of each; and of forwarding, which goes with what it was turned on for. What is called hitless loses nothing; what is
+# called an outage ends connections, and only those that it names.
 # timeout: 240
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
@@ -25,6 +26,7 @@ ana() { topology_node ana 10.80.0.2 -- "endpoint: $(mesh_address ana)" "$@"; }
 gate
 ana
 topology_node bob 10.80.0.3 -- "endpoint: $(mesh_address bob)"
+enter gate sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'
 for host in gate ana bob; do succeeds "$host: apply" weft $host apply; done
 eventually 20 "ana reaches gate" pings ana 10.80.0.1
 eventually 20 "bob reaches gate" pings bob 10.80.0.1
@@ -146,4 +148,25 @@ enter ana nft delete table inet weft-wg0
 labelled ana "the table was deleted" outage "$table"
 contains "the table was deleted: and whose" "connections outside the tunnel" "$(scope)"
 spares ana "the table is put back" ana 10.80.0.1
+
+# -------------------------------------------------------------------------------------------------------- forwarding
+
+# What gate passes on without the mesh goes by the switch that the mesh turned on.
+ana
+succeeds "ana without an exit" weft ana apply
+topology_node gate 10.80.0.1 -- "endpoint: $(mesh_address gate)"
+switch='.kind == "sysctl" and .object.path == "net/ipv4/ip_forward"'
+eventually 5 "the LAN reaches the world through gate" pings printer $internet
+labelled gate "forwarding ends" outage "$switch"
+same "forwarding ends: and whose" "all IPv4 that this host forwards" \
+    "$(jq -r ".operations[] | select($switch) | .effectScope" <<<"$plan")"
+matches "and so it says in words" "ip_forward 1 → 0, as before weft  outage: all IPv4 that this host forwards" \
+    "$(weft gate plan)"
+amid printer $internet weft gate apply
+same "forwarding ends: pings through gate end" gone "$gone"
+gate
+hitless gate "it begins again" ana 10.80.0.1
+succeeds "so that the LAN reaches the world" pings printer $internet
+topology_node gate 10.80.0.1 -- "endpoint: $(mesh_address gate)"
+spares gate "forwarding ends" ana 10.80.0.1
 done_testing

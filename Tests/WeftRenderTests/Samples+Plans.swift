@@ -56,12 +56,14 @@ extension Samples {
             PlannedOperation(
                 .address(.remove(InterfaceAddress(host: address("10.80.0.9")), interface: "wg0")), effect: .outage,
                 scope: "connections of 10.80.0.9 only"),
-            PlannedOperation(.sysctl(.release(path: "net/ipv6/conf/all/forwarding", from: "1", restore: "0"))),
+            PlannedOperation(
+                .sysctl(.release(path: "net/ipv6/conf/all/forwarding", from: "1", restore: "0")), effect: .outage,
+                scope: "all IPv6 that this host forwards"),
             PlannedOperation(.sysctl(.release(path: "net/ipv4/conf/eth0.7/rp_filter", from: "2", restore: nil))),
             PlannedOperation(.sysctl(.claim(Sysctl("net/ipv4/ip_forward", "1"), from: "0"))),
             PlannedOperation(.sysctl(.hold(Sysctl("net/ipv4/conf/all/src_valid_mark", "1")))),
         ]
-        return plan(
+        var result = plan(
             operations,
             foreign: [
                 ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0 proto static"),
@@ -70,6 +72,12 @@ extension Samples {
                     relation: .blocksRoute(route("10.97.0.0/16").key),
                     remedy: "remove it with `ip route del 10.97.0.0/16`, or take 10.97.0.0/16 out of carl's allowedIPs"),
             ])
+        result.takeovers = [
+            prefix("10.80.1.9/32"): Takeover(from: key(7), within: prefix("10.80.1.9/32")),
+            prefix("10.2.0.0/16"): Takeover(from: key(3), within: prefix("10.2.0.0/16")),
+            prefix("10.3.0.0/16"): Takeover(from: key(4), within: prefix("10.0.0.0/12")),
+        ]
+        return result
     }
 
     private static func replacement(
