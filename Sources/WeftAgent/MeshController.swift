@@ -122,7 +122,9 @@ package final class MeshController<Host: MeshHost> {
     package internal(set) var isSettled = false
     private var hints: [String] = []
     var reported: Set<Operation> = []
-    private var obstacles: [ForeignObject] = []
+    /// What stands in the way.
+    package private(set) var obstacles: [ForeignObject] = []
+    private var hindrances: [ForeignObject] = []
     var handshakes = HandshakeWatch()
     /// A change that must prove itself, what it is, and what was in force before.
     var trial: (trial: Trial, candidate: Force, previous: Force)?
@@ -271,7 +273,7 @@ package final class MeshController<Host: MeshHost> {
             return
         }
         observation.map(watchHandshakes)
-        name(obstacles: plan.obstacles + plan.hindrances)
+        name(plan)
         decide(plan, at: now)
     }
 
@@ -284,9 +286,7 @@ package final class MeshController<Host: MeshHost> {
         let operations = plan.operations.map(\.operation)
         if operations.isEmpty {
             if !plan.endpointsToRemember.isEmpty { remember(Application(plan)) }
-            if stage != .converged, !isSettled, force?.revision.origin != .nothing {
-                say(.info, .apply, "the host is as the topology wants it")
-            }
+            if stage != .converged, !isSettled, force?.revision.origin != .nothing { sayWhatCameOfIt() }
             stage = plan.obstacles.isEmpty ? .converged : .blocked
             (isSettled, remaining, hints, reported) = (true, nil, [], [])
             guarding.forgetOld(at: now)
@@ -366,13 +366,22 @@ package final class MeshController<Host: MeshHost> {
         figures.drifts += 1
     }
 
-    private func name(obstacles found: [ForeignObject]) {
-        for object in found where !obstacles.contains(object) {
-            say(
-                .warning, .drift, object.remedy.isEmpty ? object.description : "\(object.description). \(object.remedy)"
-            )
+    private func name(_ plan: Plan) {
+        for object in plan.obstacles where !obstacles.contains(object) {
+            say(.warning, .drift, "in the way: \(object.sentence)")
         }
-        obstacles = found
+        for object in plan.hindrances where !hindrances.contains(object) {
+            say(.warning, .drift, "against the mesh: \(object.sentence)")
+        }
+        (obstacles, hindrances) = (plan.obstacles, plan.hindrances)
+    }
+
+    private func sayWhatCameOfIt() {
+        guard let first = obstacles.first else { return say(.info, .apply, "the host is as the topology wants it") }
+        let more = obstacles.count > 1 ? " (and \(obstacles.count - 1) more)" : ""
+        say(
+            .warning, .apply,
+            "the host is as the topology wants it, but for what is in the way\(more): \(first.sentence)")
     }
 
     private func watchHandshakes(_ observation: Observation) {

@@ -6,6 +6,9 @@ import WeftPlan
 import WeftTopology
 
 extension MeshController {
+    /// As many lines of what `weft check` would print go to the log.
+    private static var linesOfDetails: Int { 40 }
+
     func readTopology(at now: ContinuousClock.Instant) {
         switch host.read() {
         case .good(let revision): consider(revision, at: now)
@@ -99,7 +102,12 @@ extension MeshController {
     private func tell(_ problem: AgentProblem) {
         let rest = force.map { "; \($0.revision.id) stays in force" } ?? "; nothing is in force yet"
         say(.error, .revision, problem.summary + rest)
-        for line in problem.details.split(separator: "\n") { say(.error, .revision, String(line)) }
+        // Where a generator went astray, the first ones tell; the status has all.
+        let lines = problem.details.split(separator: "\n")
+        for line in lines.prefix(Self.linesOfDetails) { say(.error, .revision, String(line)) }
+        if lines.count > Self.linesOfDetails {
+            say(.error, .revision, "… and \(lines.count - Self.linesOfDetails) lines more: `weft check` shows them")
+        }
     }
 
     func compileAgain() {

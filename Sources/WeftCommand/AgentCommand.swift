@@ -27,6 +27,8 @@ struct SocketOption: ParsableArguments {
 }
 
 extension AgentEvent.Level: ExpressibleByArgument {
+    package static var allValueStrings: [String] { allCases.map(\.name) }
+
     package init?(argument: String) {
         guard let level = Self.allCases.first(where: { $0.name == argument }) else { return nil }
         self = level
@@ -101,7 +103,23 @@ struct AgentRunCommand: ParsableCommand {
         if privateKeys.count > 1, privateKeys.count != topologies.count {
             throw ValidationError("--private-key is given once, or once for each of the \(topologies.count) topologies")
         }
-        if Set(topologies).count != topologies.count { throw ValidationError("a topology is named twice") }
+        if Set(topologies.map(Self.plain)).count != topologies.count {
+            throw ValidationError("a topology is named twice")
+        }
+        try NotEmpty.check([("--state-dir", stateDir), ("--socket", socket.socket)])
+        // A folder may come later, but a bare word that is none is a subcommand that there is not.
+        if git == nil, let word = topologies.first, !word.contains("/"), !FolderWatch.exists(word) {
+            throw ValidationError(
+                "there is no folder \"\(word)\" here, and no such subcommand: there are run, reload and status. A topology that "
+                    + "is yet to come is named with a slash: ./\(word)")
+        }
+    }
+
+    /// A path without the slashes at its end: the same topology is kept under the same name.
+    private static func plain(_ path: String) -> String {
+        var path = path
+        while path.hasSuffix("/"), path != "/" { path.removeLast() }
+        return path
     }
 
     func run() throws {
@@ -114,10 +132,12 @@ struct AgentRunCommand: ParsableCommand {
             host.stateDir = stateDir
             let follower = try follower()
             let paths = follower.map { follower in
-                (topologies.isEmpty ? ["."] : topologies).map { $0 == "." ? follower.link : "\(follower.link)/\($0)" }
+                (topologies.isEmpty ? ["."] : topologies.map(Self.plain)).map {
+                    $0 == "." ? follower.link : "\(follower.link)/\($0)"
+                }
             }
             var settings = AgentService.Settings(
-                topologies: paths ?? (topologies.isEmpty ? [TopologyArgument.defaultPath] : topologies),
+                topologies: paths ?? (topologies.isEmpty ? [TopologyArgument.defaultPath] : topologies.map(Self.plain)),
                 keys: privateKeys, host: host, socket: socket.socket, group: group)
             settings.git = follower
             settings.gitInterval = .seconds(interval)

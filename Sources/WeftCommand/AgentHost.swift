@@ -11,6 +11,11 @@ internal import WeftPlan
 internal import WeftRender
 internal import WeftTopology
 
+/// Which topology of one agent has an interface.
+final class InterfaceRegister {
+    fileprivate var topologies: [String: String] = [:]
+}
+
 /// Reads, compiles and remembers for one mesh, by the same code as the commands.
 final class AgentHost: MeshHost {
     typealias Source = LoadedTopology
@@ -21,6 +26,7 @@ final class AgentHost: MeshHost {
     let machine: Machine
     private var lock: FileLock?
     private var claim = InterfaceClaim()
+    private let register: InterfaceRegister
     /// With the names of the topology before: a peer that is on its way out is still known by its own.
     private(set) var labels = PlanLabels()
     /// What was compiled last, and the names of what was compiled before that.
@@ -39,8 +45,16 @@ final class AgentHost: MeshHost {
     /// What was read last without an error, and when: the folder is looked at every minute.
     private var last: (revision: Revision<LoadedTopology>, time: UnixTime)?
 
-    init(path: String, options: HostOptions, socket: String, calendar: ClockFloor? = nil) throws {
+    /// What had errors when it was read last. Time alone may mend it, because a node expires; but a large one is not read
+    /// every minute for that.
+    private var broken: (id: String, problem: AgentProblem, until: ContinuousClock.Instant)?
+
+    init(
+        path: String, options: HostOptions, socket: String, calendar: ClockFloor? = nil,
+        register: InterfaceRegister = InterfaceRegister()
+    ) throws {
         self.path = path
+        self.register = register
         self.options = options
         self.socket = socket
         machine = try Machine(stateDirectory: options.stateDir, calendar: calendar)
@@ -84,15 +98,30 @@ final class AgentHost: MeshHost {
         if !problems.isEmpty { return .broken(Self.problem(problems, files, of: path)) }
         let id = files.revision(below: path)
         let now = machine.calendar.now()
+        let begun = ContinuousClock.now
+        if let broken, broken.id == id, begun < broken.until { return .broken(broken.problem) }
         if let last, last.revision.id == id, last.revision.source.topology.isSame(at: last.time, and: now) {
             return .good(last.revision)
         }
         let (topology, diagnostics) = TopologyReader.read(files, at: now)
-        guard let topology else { return .broken(Self.problem(diagnostics, files, of: path)) }
+        guard let topology else {
+            let problem = Self.problem(diagnostics, files, of: path)
+            broken = (id, problem, .now + (.now - begun) * 50)
+            return .broken(problem)
+        }
+        broken = nil
         let loaded = LoadedTopology(topology: topology, files: files, diagnostics: diagnostics)
         let revision = Revision(id: id, origin: .folder, source: loaded)
         last = (revision, now)
         return .good(revision)
+    }
+
+    /// Whether what the folder holds now lacks nodes that another revision has; nil where it cannot be read.
+    func lacksNodes(of other: Revision<LoadedTopology>) -> Bool? {
+        guard case .good(let found) = read() else { return nil }
+        if found.id == other.id { return false }
+        let names = Set(found.source.topology.nodes.map(\.name))
+        return other.source.topology.nodes.contains { !names.contains($0.name) }
     }
 
     func kept() -> Revision<LoadedTopology>? {
@@ -163,8 +192,9 @@ final class AgentHost: MeshHost {
         let errors = diagnostics.filter { $0.severity == .error }
         let text = DiagnosticText(usesColour: false).render(errors, in: files)
         let first = errors.first?.message ?? "it could not be read"
+        let one = first.hasPrefix(path) ? first : "\(path): \(first)"
         return AgentProblem(
-            errors.count > 1 ? "\(path) has \(errors.count) errors; the first: \(first)" : "\(path): \(first)",
+            errors.count > 1 ? "\(path) has \(errors.count) errors; the first: \(first)" : one,
             details: text)
     }
 
@@ -182,10 +212,16 @@ final class AgentHost: MeshHost {
     // MARK: The interface
 
     func takeCharge(of mesh: MeshIdentity) throws(AgentProblem) {
+        if let other = register.topologies[mesh.interface], other != path {
+            throw AgentProblem(
+                "\(path) and \(other) both want interface \(mesh.interface), which \(other) has: give one of the two meshes "
+                    + "another `interface` name, or leave one of them out of this agent's arguments")
+        }
         self.mesh = mesh
         do throws(DataplaneError) {
             if lock?.isStanding != true { lock = try machine.lock(mesh, agent: socket) }
             try claim.take(mesh.interface)
+            register.topologies[mesh.interface] = path
         } catch {
             throw AgentProblem(error.description, isFatal: error.code == .inCharge)
         }

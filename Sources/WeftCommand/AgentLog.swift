@@ -13,10 +13,17 @@ final class AgentLog {
     private let least: AgentEvent.Level
     private let terminal: Terminal
     /// Whether standard error is the journal: it knows the time itself.
-    private let isJournal = getenv("JOURNAL_STREAM") != nil
+    private let isJournal = AgentLog.isJournal()
     private var leftOut = 0
 
     init(least: AgentEvent.Level, on terminal: Terminal = .standard) { (self.least, self.terminal) = (least, terminal) }
+
+    /// Whether standard error is still the stream that systemd has named by device and inode; see systemd.exec(5).
+    private static func isJournal() -> Bool {
+        guard let words = getenv("JOURNAL_STREAM").map({ String(cString: $0) }) else { return false }
+        var status = stat()
+        return fstat(STDERR_FILENO, &status) == 0 && words == "\(status.st_dev):\(status.st_ino)"
+    }
 
     func write(_ event: AgentEvent) {
         if event.level < least { return }

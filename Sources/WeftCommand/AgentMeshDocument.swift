@@ -19,6 +19,7 @@ extension AgentDocument.Mesh {
             memory: controller.memoryProblems.isEmpty ? nil : controller.memoryProblems.joined(separator: "; "),
             onTrial: controller.onTrial, drift: controller.settings.drift.rawValue,
             remaining: remaining.prefix(20).map { controller.host.phrase($0) },
+            obstacles: controller.obstacles.isEmpty ? nil : controller.obstacles.prefix(20).map(\.sentence),
             figures: AgentDocument.Figures(
                 passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
                 changes: figures.changes),

@@ -22,13 +22,15 @@ final class AgentService {
         /// When the folder was first seen changing; nil while it is quiet.
         var restless: ContinuousClock.Instant?
         var timer: EventLoop.Timer?
+        /// When the last of it was seen.
+        var changed = ContinuousClock.now
         /// Why some changes are not told, as it was said.
         var blindness: String?
         /// For which topology the names were asked last.
         var named = ""
         /// When to ask again for those of silent peers, and how long after that.
         var nextNames: ContinuousClock.Instant?
-        var namesWait = Duration.seconds(30)
+        var namesWait = Duration.seconds(2)
 
         init(_ controller: Controller, _ watch: FolderWatch, _ path: String) {
             self.controller = controller
@@ -61,6 +63,8 @@ final class AgentService {
     private var clockKeeper: ClockKeeper
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
     private let fetches: Inbox<(result: Result<GitFollower.Outcome, GitFollower.Problem>, remotes: [SocketAddress])>
+    /// Why nobody can ask the agent.
+    private var deafness: String?
     /// What is wrong with the repository.
     private var gitProblem: String?
     private let prober: Prober
@@ -99,11 +103,14 @@ final class AgentService {
         try AgentHost.makeFolder(of: settings.socket)
         server = try LineServer(
             path: settings.socket, mode: 0o660, group: settings.group ?? (getgrnam("weft") == nil ? nil : "weft"))
+        let register = InterfaceRegister()
         for (index, path) in settings.topologies.enumerated() {
             var host = settings.host
             if !settings.keys.isEmpty { host.privateKey = settings.keys[min(index, settings.keys.count - 1)] }
             let controller = Controller(
-                host: try AgentHost(path: path, options: host, socket: settings.socket, calendar: calendar),
+                host: try AgentHost(
+                    path: path, options: host, socket: settings.socket, calendar: calendar,
+                    register: register),
                 settings: settings.controller
             ) { [unowned self] in emit($0) }
             meshes.append(Mesh(controller, try FolderWatch(path), path))
@@ -197,6 +204,7 @@ final class AgentService {
             }
         }
         clockKeeper.look().forEach(emit)
+        stayReachable()
         let now = ContinuousClock.now
         breath = now + min(now - start, .seconds(1))
         setClock()
@@ -207,6 +215,23 @@ final class AgentService {
             notifier.ready()
         }
         schedule(after: delay)
+    }
+
+    /// Whoever cleans up in /run takes the socket away too.
+    private func stayReachable() {
+        do throws(LoopError) {
+            guard try server.standAgain() else { return }
+            deafness = nil
+            emit(AgentEvent(.warning, .agent, interface: nil, "the socket was removed, and is there again"))
+        } catch {
+            if deafness != error.description {
+                emit(
+                    AgentEvent(
+                        .error, .agent, interface: nil,
+                        "the socket was removed, and cannot be made again: \(error.description)"))
+            }
+            deafness = error.description
+        }
     }
 
     private func schedule(after delay: Duration) {
@@ -320,11 +345,15 @@ final class AgentService {
     private static let patience = Duration.milliseconds(100)
     /// How long a file may stay open for writing, or git's index locked.
     private static let writing = Duration.seconds(30)
+    /// How long a folder that files were taken from must be quiet before nodes are taken for gone with them: who copies it
+    /// anew, or moves a node from one file to another, has not written the rest yet.
+    private static let regrowth = Duration.seconds(2)
 
     private func takeFolder(_ mesh: Mesh) {
         if !noticesChange(mesh) { return }
         let first = mesh.restless ?? .now
         mesh.restless = first
+        mesh.changed = .now
         let delay = max(.zero, min(Self.quiet, first + Self.patience - .now))
         mesh.timer?.cancel()
         mesh.timer = loop.schedule(after: delay) { [unowned self] in readFolder(mesh) }
@@ -364,7 +393,10 @@ final class AgentService {
 
     private func readFolder(_ mesh: Mesh) {
         let change = mesh.watch.drain()
-        if change.isDirty { rearm(mesh) }
+        if change.isDirty {
+            mesh.changed = .now
+            rearm(mesh)
+        }
         // Who writes without ever closing is not waited for without end.
         if change.isBeingWritten || change.isDirty, let first = mesh.restless, .now - first < Self.writing {
             mesh.timer = loop.schedule(after: change.isBeingWritten ? .milliseconds(50) : Self.quiet) {
@@ -381,9 +413,27 @@ final class AgentService {
                     "something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
             )
         }
+        if let wait = waitForRegrowth(mesh) {
+            mesh.timer = loop.schedule(after: wait) { [unowned self] in readFolder(mesh) }
+            return
+        }
         mesh.restless = nil
         mesh.controller.wake(.topology)
         schedule(after: .zero)
+    }
+
+    /// How long to wait for what may yet come back; nil where nothing has gone, or all of that was waited for. Of a folder
+    /// that cannot be read nothing is known yet.
+    private func waitForRegrowth(_ mesh: Mesh) -> Duration? {
+        guard mesh.watch.hasLost, let force = mesh.controller.force,
+            let lacks = mesh.controller.host.lacksNodes(of: force.revision)
+        else { return nil }
+        let wait = mesh.changed + Self.regrowth - .now
+        if lacks, !mesh.watch.isGits, wait > .zero, let first = mesh.restless, .now - first < Self.writing {
+            return wait
+        }
+        mesh.watch.forgetLosses()
+        return nil
     }
 
     // MARK: Git
@@ -426,10 +476,13 @@ final class AgentService {
         let isFirst = revision != mesh.named
         if !isFirst, (mesh.nextNames.map { $0 > now } ?? true) { return }
         mesh.named = revision
-        mesh.namesWait = isFirst ? .seconds(30) : min(mesh.namesWait * 2, .seconds(300))
         let hasNames = !mesh.controller.namesToResolve(isFirst: true).isEmpty
-        mesh.nextNames = hasNames ? now + mesh.namesWait : nil
         let names = mesh.controller.namesToResolve(isFirst: isFirst)
+        // Soon again where there was no answer, or the answer leads nowhere; then ever more seldom. Whether a peer has
+        // fallen silent costs no question.
+        mesh.namesWait =
+            isFirst ? .seconds(2) : names.isEmpty ? .seconds(15) : min(mesh.namesWait * 2, .seconds(300))
+        mesh.nextNames = hasNames ? now + mesh.namesWait : nil
         if names.isEmpty { return }
         Worker.start { [answers] in
             answers.post((mesh: index, names: WeftLinux.lookUp(names: names).addresses))

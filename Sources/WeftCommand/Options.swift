@@ -30,7 +30,20 @@ struct HostOptions: ParsableArguments {
     @Option(help: ArgumentHelp("What must be remembered between runs.", valueName: "folder"))
     var stateDir = "/var/lib/weft"
 
+    func validate() throws {
+        try NotEmpty.check([
+            ("--private-key", privateKey), ("--preshared-keys", presharedKeys), ("--state-dir", stateDir),
+        ])
+    }
+
     var keyFiles: KeyFiles { KeyFiles(privateKey: privateKey, presharedKeys: presharedKeys) }
+}
+
+/// A path that is an empty variable in somebody's script would mean the root, or the current folder.
+enum NotEmpty {
+    static func check(_ paths: [(option: String, value: String)]) throws {
+        for path in paths where path.value.isEmpty { throw ValidationError("\(path.option) is given an empty path") }
+    }
 }
 
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {

@@ -39,6 +39,15 @@ package final class FolderWatch {
     /// What is being written to, since the last `drain` found so: a file, or git's lock.
     package private(set) var fileBeingWritten: String?
 
+    /// Whether names of topology files, or whole folders, have gone since `forgetLosses`: who writes a folder anew takes the
+    /// old files away first.
+    package private(set) var hasLost = false
+
+    package func forgetLosses() { hasLost = false }
+
+    /// Whether git says when it is done with the folder.
+    package var isGits: Bool { !repositories.isEmpty }
+
     /// Whether some changes are not told.
     package var isBlind: Bool { blindness != nil }
 
@@ -68,6 +77,12 @@ package final class FolderWatch {
         // By it, the kernel asks for leases back, and it would end us; see `OpenFiles`.
         signal(SIGIO, SIG_IGN)
         rearm()
+    }
+
+    /// Whether anything is at a path now, or a link that leads nowhere.
+    package static func exists(_ path: String) -> Bool {
+        var status = stat()
+        return lstat(path, &status) == 0
     }
 
     // MARK: What has happened
@@ -103,6 +118,7 @@ package final class FolderWatch {
         }
         if event.name.isEmpty {
             needsWalk = true
+            if folder.isTopology, event.has(IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED) { hasLost = true }
             return true
         }
         let isOnTheWay = folder.names.contains(event.name)
@@ -141,6 +157,7 @@ package final class FolderWatch {
             openFiles.closed(OpenFiles.Key(watch: event.watch, name: event.name))
         }
         if isFolderOrLink || isOnTheWay { needsWalk = true }
+        if event.has(IN_DELETE | IN_MOVED_FROM), isFolderOrLink || isOnTheWay || isFile { hasLost = true }
         return isFolderOrLink || isOnTheWay || isFile
     }
 

@@ -12,6 +12,8 @@ package final class LineServer {
     package struct Limits: Hashable, Sendable {
         /// Connections at a time.
         package var clients = 64
+        /// Beside these, of root: whoever else may ask cannot keep him out.
+        package var clientsOfRoot = 16
         /// Bytes of a request, with its line's end.
         package var request = 64 << 10
         /// For a whole request to come.
@@ -35,6 +37,7 @@ package final class LineServer {
     private(set) weak var loop: EventLoop?
     private(set) var handler: ((Client, String) -> Void)?
     private var socket: SocketFile?
+    private let place: (path: String, mode: UInt32, group: String?)
     private var clients: [ObjectIdentifier: Client] = [:]
 
     /// Listens on `path`, whose folder must be there. What a dead process has left there is replaced.
@@ -48,6 +51,7 @@ package final class LineServer {
         path: String, mode: UInt32 = 0o660, group: String? = nil, limits: Limits = Limits()
     ) throws(LoopError) {
         self.limits = limits
+        place = (path, mode, group)
         socket = try SocketFile(path, mode: mode, group: group)
     }
 
@@ -59,6 +63,20 @@ package final class LineServer {
         guard let listener else { return }
         try loop.watch(listener) { [unowned self] _ in accept() }
         (self.loop, self.handler) = (loop, handler)
+    }
+
+    /// Listens again where somebody has removed the socket, or moved another into its place that is dead.
+    ///
+    /// - Returns: whether it had to.
+    package func standAgain() throws(LoopError) -> Bool {
+        guard let old = socket, !old.isStanding else { return false }
+        let new = try SocketFile(place.path, mode: place.mode, group: place.group)
+        if let loop {
+            loop.forget(old.file.number)
+            try loop.watch(new.file.number) { [unowned self] _ in accept() }
+        }
+        socket = new
+        return true
     }
 
     /// Ends all connections, and removes the socket. What clients have not taken is lost.
@@ -86,8 +104,9 @@ package final class LineServer {
                 default: return pause(listener, loop)
                 }
             }
-            guard clients.count < limits.clients else {
-                let text = Self.errorLine("\(limits.clients) clients are connected; try again later")
+            let isRoot = PeerCredentials(of: connection)?.user == 0
+            guard clients.count < limits.clients + (isRoot ? limits.clientsOfRoot : 0) else {
+                let text = Self.errorLine("\(clients.count) clients are connected; try again later")
                 _ = send(connection, text, text.count, Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
                 Glibc.close(connection)
                 continue

@@ -51,10 +51,15 @@ final class SocketFile {
         _ = lock.number
     }
 
+    /// Whether it is still what is found at its path.
+    var isStanding: Bool {
+        var status = stat()
+        return lstat(path, &status) == 0 && status.st_dev == device && status.st_ino == inode
+    }
+
     deinit {
         // Unless another one has taken its place.
-        var status = stat()
-        if lstat(path, &status) == 0, status.st_dev == device, status.st_ino == inode { unlink(path) }
+        if isStanding { unlink(path) }
     }
 
     private static func lockFolder(of path: String, _ operation: String) throws(LoopError) -> Descriptor {

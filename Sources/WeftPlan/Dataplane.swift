@@ -161,6 +161,11 @@ package struct ForeignObject: Hashable, Sendable {
         self.relation = relation
         self.remedy = remedy
     }
+
+    /// What it is, and what to do about it.
+    package var sentence: String {
+        remedy.isEmpty ? "\(kind) \(description)" : "\(kind) \(description). \(remedy)"
+    }
 }
 
 /// A failure below: what was being done, what the kernel said, and what to do.

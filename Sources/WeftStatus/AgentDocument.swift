@@ -62,14 +62,17 @@ package struct AgentDocument: Codable, Hashable, Sendable {
         package var drift: String
         /// What differs from the topology and is not repaired now: a line for each, at most 20.
         package var remaining: [String]
+        /// What is not weft's and stands in the way, each with what to do: a line for each, at most 20. Absent where
+        /// nothing does.
+        package var obstacles: [String]?
         package var figures: Figures
         /// As `weft status` shows it; absent before the first look.
         package var status: StatusDocument?
 
         package init(
             topology: String, stage: String, revision: Revision?, problem: Problem?, failure: String?,
-            memory: String? = nil, onTrial: String?, drift: String, remaining: [String], figures: Figures,
-            status: StatusDocument?
+            memory: String? = nil, onTrial: String?, drift: String, remaining: [String],
+            obstacles: [String]? = nil, figures: Figures, status: StatusDocument?
         ) {
             self.topology = topology
             self.stage = stage
@@ -80,6 +83,7 @@ package struct AgentDocument: Codable, Hashable, Sendable {
             self.onTrial = onTrial
             self.drift = drift
             self.remaining = remaining
+            self.obstacles = obstacles
             self.figures = figures
             self.status = status
         }

@@ -103,6 +103,14 @@ heals "the table removed" enter fra nft delete table inet weft-wg0
 heals "a peer removed" enter fra wg set wg0 peer "$(public_key ana)" remove
 heals "a peer's prefix moved" enter fra wg set wg0 peer "$(public_key ana)" allowed-ips 10.99.0.0/24
 heals "the interface removed" ip_fra link del wg0
+# Whatever stands in the way is named, and what is in force is not called so.
+ip_fra route replace 10.80.0.2/32 dev eth0 proto static
+eventually 10 "a route of somebody's over ours: blocked" stage_is blocked
+contains "status says by what" "route 10.80.0.2/32 dev eth0" "$(field fra "['obstacles'][0]")"
+contains "with what to do" "Remove it" "$(field fra "['obstacles'][0]")"
+eventually 5 "and the log" said "in the way: route 10.80.0.2/32 dev eth0"
+ip_fra route del 10.80.0.2/32 dev eth0
+eventually 10 "it goes: healed" converged
 eventually 10 "and the tunnel carries again" reaches 10.80.0.2
 
 # ------------------------------------------------------------------------------------------------- topologies
@@ -137,6 +145,38 @@ eventually 5 "when it is closed, it is" peer_is 5
 mv "$topology" "$topology.away"
 eventually 5 "a folder that vanishes is reported" said "No such file"
 peer_is 5 && ok "and changes nothing" || fail "and changes nothing" "10.80.0.5" "$(enter fra wg show wg0 allowed-ips)"
+
+mv "$topology.away" "$topology"
+eventually 5 "and the folder comes back" converged
+
+# ------------------------------------------------------------------------------------- a folder that is written anew
+# As scp and rsync do, a file after the other: nodes whose files are yet to come have not gone.
+cp -r "$topology" "$topology.copy"
+(while peers="$(enter fra wg show wg0 peers)"; do echo "peers: $(wc -w <<<"$peers")"; sleep 0.02; done) >"$(mesh_folder fra)/peers" &
+watcher=$!
+rm -rf "$topology"
+mkdir "$topology"
+for file in mesh.yaml node-fra.yaml node-ana.yaml; do
+    sleep 0.4
+    cp "$topology.copy/$file" "$topology/$file"
+done
+before=$(live fra)
+mv "$topology/node-ana.yaml" "$topology/.node-ana"
+sleep 0.5
+mv "$topology/.node-ana" "$topology/ana.yaml"
+sleep 3
+kill $watcher
+wait $watcher 2>/dev/null
+matches "its peers were looked at meanwhile" "peers: 1" "$(cat "$(mesh_folder fra)/peers")"
+lacks "a folder copied in anew is not one without peers" "peers: 0" "$(cat "$(mesh_folder fra)/peers")"
+same "nor is a node that moves to another file" "$before" "$(live fra)"
+rm "$topology/ana.yaml"
+no_peers() { [ -z "$(enter fra wg show wg0 peers)" ]; }
+eventually 10 "a file that stays away takes its node with it" no_peers
+cp "$topology.copy/node-ana.yaml" "$topology/node-ana.yaml"
+eventually 5 "and comes back with it" peer_is 5
+mv "$topology" "$topology.away"
+eventually 5 "a folder that vanishes again" said "stays in force"
 
 # ------------------------------------------------------------------------------------------------- start again
 kill -9 "$agent"

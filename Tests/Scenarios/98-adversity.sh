@@ -297,6 +297,10 @@ spent=$(($(used) - spent))
 is_calm "after clients and signals"
 
 # ------------------------------------------------------------------------------------- what asks an agent that comes and goes
+enter fra rm $socket
+answers() { enter fra "$WEFT" agent status >/dev/null 2>&1; }
+eventually 10 "its socket removed, the agent makes it again" answers
+said "the socket was removed, and is there again" && ok "and says so" || fail "and says so" "that" "$(tail -n 3 "$agent_log")"
 launch fra "$WEFT" events >"$(mesh_folder fra)/events" 2>&1
 events=$!
 launch fra timeout 60 setpriv --reuid 65534 --regid 0 --clear-groups "$WEFT" status --watch --interval 1 "$topology" >"$(mesh_folder fra)/watch" 2>&1

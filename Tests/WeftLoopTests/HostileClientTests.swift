@@ -111,7 +111,7 @@ import WeftLoop
 
     @Test func thereIsAnEndToPlaces() throws {
         var limits = LineServer.Limits()
-        limits.clients = 4
+        (limits.clients, limits.clientsOfRoot) = (4, 0)
         let server = try RunningServer(limits)
         let connections = try (0..<4).map { _ in try server.connect() }
         try server.expectClients(4)
@@ -119,5 +119,19 @@ import WeftLoop
         for connection in connections { close(connection) }
         try server.expectClients(0)
         #expect(try server.ask("status") == ["status"])
+    }
+
+    /// Others who may ask cannot keep root out.
+    @Test(.enabled(if: geteuid() == 0, "the right to be root")) func rootHasPlacesOfHisOwn() throws {
+        var limits = LineServer.Limits()
+        (limits.clients, limits.clientsOfRoot) = (4, 1)
+        let server = try RunningServer(limits)
+        let connections = try (0..<4).map { _ in try server.connect() }
+        try server.expectClients(4)
+        #expect(try server.ask("status") == ["status"])
+        let last = try server.connect()
+        try server.expectClients(5)
+        #expect(try server.ask("status") == ["error: 5 clients are connected; try again later"])
+        for connection in connections + [last] { close(connection) }
     }
 }
