@@ -22,6 +22,8 @@ final class AgentService {
         /// When the folder was first seen changing; nil while it is quiet.
         var restless: ContinuousClock.Instant?
         var timer: EventLoop.Timer?
+        /// Until when its device, which kept all others waiting, is not asked again.
+        var pauseEnd: ContinuousClock.Instant?
         /// When the last of it was seen.
         var changed = ContinuousClock.now
         /// Why some changes are not told, as it was said.
@@ -193,8 +195,14 @@ final class AgentService {
         let start = ContinuousClock.now
         var soonest: ContinuousClock.Instant?
         for (index, mesh) in meshes.enumerated() {
-            let next = mesh.controller.step(at: start)
+            if let end = mesh.pauseEnd, end > .now {
+                soonest = min(soonest ?? end, end)
+                continue
+            }
+            let begun = ContinuousClock.now
+            let next = mesh.controller.step(at: begun)
             soonest = min(soonest ?? next, next)
+            mesh.pauseEnd = pause(after: .now - begun, of: mesh)
             lookAfterNames(of: mesh, index, at: start)
             prober.ask(mesh.controller, index)
             if let names = mesh.nextNames { soonest = min(soonest ?? names, names) }
@@ -215,6 +223,13 @@ final class AgentService {
             notifier.ready()
         }
         schedule(after: delay)
+    }
+
+    /// A device that does not answer keeps all other meshes waiting for as long as it is waited for: it is asked again only
+    /// when they have had ten times that. Nil where nothing of the kind has happened.
+    private func pause(after time: Duration, of mesh: Mesh) -> ContinuousClock.Instant? {
+        guard meshes.count > 1, time > .seconds(1), mesh.controller.failure != nil else { return nil }
+        return .now + min(time * 10, .seconds(120))
     }
 
     /// Whoever cleans up in /run takes the socket away too.
@@ -281,6 +296,7 @@ final class AgentService {
         if isReady { notifier.reloading() }
         clockKeeper.calendar.reload()
         for mesh in meshes {
+            mesh.pauseEnd = nil
             rearm(mesh)
             mesh.controller.reload()
         }

@@ -352,6 +352,20 @@ ip_fra route del 10.90.0.2/32 dev wg1
 lab_has() { ip_fra route show 10.90.0.2/32 | grep -q wg1; }
 eventually 5 "both are healed" lab_has
 eventually 5 "both" has_route 10.80.0.6/32
+if [ "$BED" = namespaces ]; then
+    # A device that hangs keeps the other mesh waiting once, not each time that it is looked at.
+    space=$(enter fra readlink /proc/self/ns/net)
+    for process in $(pgrep -f 'wireguard-go.* wg1$'); do
+        [ "$(readlink "/proc/$process/ns/net")" != "$space" ] || device=$process
+    done
+    kill -STOP "$device"
+    eventually 60 "a device that hangs is named" said "process $device) has not answered"
+    ip_fra route del 10.80.0.6/32 dev wg0
+    eventually 5 "and the other mesh is healed meanwhile" has_route 10.80.0.6/32
+    ip_fra route del 10.80.0.6/32 dev wg0
+    eventually 5 "and again" has_route 10.80.0.6/32
+    kill -CONT "$device"
+fi
 agent_stop
 enter fra "$WEFT" down --yes --interface wg1 >/dev/null
 
