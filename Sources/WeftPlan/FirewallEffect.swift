@@ -35,7 +35,7 @@ struct ConnectionsEnded {
             return chain.rules.indices.compactMap { index in
                 guard let refusal = chain.rules[index].refusal(in: chain), isPossible(refusal, chain.rules[index])
                 else { return nil }
-                return isHarsher(chain, at: index, than: before) ? refusal.victims : nil
+                return isHarsher(chain, at: index, refusal, than: before) ? refusal.victims : nil
             }
         }
     }
@@ -48,15 +48,20 @@ struct ConnectionsEnded {
     }
 
     /// Whether a rule refuses what it did not refuse in an older chain.
-    private func isHarsher(_ chain: FirewallChain, at index: Int, than before: [FirewallRule]) -> Bool {
+    private func isHarsher(
+        _ chain: FirewallChain, at index: Int, _ refusal: Refusal, than before: [FirewallRule]
+    ) -> Bool {
         let rule = chain.rules[index]
         let core = rule.core
         let place = before.firstIndex { $0.core == core }
         let reach = rule.lookups(isInverted: false)
-        if place == nil, reach.isEmpty { return true }
+        if place == nil, reach.isEmpty {
+            return chain.base?.hook == .postrouting ? wereStrangersLetIn(but: rule.lookups(isInverted: true)) : true
+        }
         for set in reach {
             let before = place == nil ? [] : boxes(of: set, in: old)
-            if isReached(boxes(of: set, in: new), butNot: before, chain) { return true }
+            let known = before + (refusal == .forged ? unanswered : [])
+            if isReached(boxes(of: set, in: new), butNot: known, chain) { return true }
         }
         guard let place else { return false }
         // What it spares.
@@ -66,6 +71,28 @@ struct ConnectionsEnded {
         // What never came to it.
         let passed = Set(chain.rules[..<index].map(\.core))
         return before[..<place].contains { $0.letsThrough(new) && !isForTunnel($0) && !passed.contains($0.core) }
+    }
+
+    /// Whether access rules that were let anybody into the mesh whom sets of known sources do not hold: in its own name, or
+    /// in that of this host.
+    private func wereStrangersLetIn(but known: [String]) -> Bool {
+        let boxes = known.flatMap { self.boxes(of: $0, in: new) }
+        let spared = FlowBoxes(boxes)
+        return old.permits.contains { set, _ in
+            guard set.fields.first == (boxes.first?.family == .v6 ? .address6 : .address4) else { return false }
+            let hasSources = set.fields.count > 1 && set.fields[1] == set.fields[0]
+            return !hasSources
+                || set.elements.contains { !spared.uncovered(of: FlowBox($0, [set.fields[0]], of: nil)).isEmpty }
+        }
+    }
+
+    /// Sources that were forged ones already where they came in by another way to some destination. Answers to them go
+    /// into the mesh: nothing runs with them to any other destination either.
+    private var unanswered: [FlowBox] {
+        old.chains.flatMap { chain in
+            chain.rules.filter { $0.refusal(in: chain) == .forged }
+                .flatMap { $0.lookups(isInverted: false) }.flatMap { boxes(of: $0, in: old) }
+        }
     }
 
     /// Whether a set has come to reach what can be running. What this host sends to a peer's address is not, while no peer
@@ -175,7 +202,7 @@ extension FirewallRule {
             switch expression {
             case .countBy: isNamed = true
             case .reject: return chain.base == nil ? .unpermitted : isNamed ? .forged : .untunnelled
-            case .verdict(.drop): return .pastTheTunnel
+            case .verdict(.drop): return isNamed ? .unpermitted : .pastTheTunnel
             case .verdict(.jump), .verdict(.goto): return .unpermitted
             default: break
             }

@@ -93,12 +93,15 @@ struct AccessCompiler {
         }
     }
 
-    /// What this node itself may reach elsewhere. A node without a controller takes what its own file says, which may be
-    /// any source, and asks nobody: who only passes for this node does not get there.
+    /// What this node itself may reach elsewhere. Its exit's users that have no controller take any source from it, and
+    /// ask nobody: whoever passes for this node does not get there.
     private func nodeBoxes(of rules: [AccessRule], _ names: [String], _ family: IPAddress.Family) -> Boxes {
         let own = ownAddresses(family)
         let barred = Addresses(
-            own.list + topology.nodes.filter(\.isUnmanaged).flatMap { Self.ranges(of: $0, family) })
+            own.list
+                + topology.nodes.filter { $0.isUnmanaged && $0.useExit?.value == topology.nodes[host].name }.flatMap {
+                    $0.ranges(family)
+                })
         let anywhere = Addresses(0...0)
         return boxes(of: rules, names, family) { sources, destinations in
             sources.overlaps(own) ? [(anywhere, destinations.subtracting(barred))] : []
@@ -193,15 +196,9 @@ struct AccessCompiler {
     private func unmanagedAddresses(_ family: IPAddress.Family) -> Addresses {
         var ranges: [ClosedRange<UInt128>] = []
         for (index, node) in topology.nodes.enumerated() where node.isUnmanaged && index != host && isActive[index] {
-            ranges += Self.ranges(of: node, family)
+            ranges += node.ranges(family)
         }
         return Addresses(ranges)
-    }
-
-    /// A node's addresses, and the networks behind it.
-    private static func ranges(of node: Node, _ family: IPAddress.Family) -> [ClosedRange<UInt128>] {
-        node.addresses.filter { $0.value.family == family }.map { $0.value.number...$0.value.number }
-            + node.allowedIPs.filter { $0.value.family == family }.map(\.value.range)
     }
 
     // MARK: Elements
@@ -266,6 +263,14 @@ struct AccessCompiler {
             result.append(character)
         }
         return result + "…"
+    }
+}
+
+extension Node {
+    /// Its addresses, and the networks behind it.
+    func ranges(_ family: IPAddress.Family) -> [ClosedRange<UInt128>] {
+        addresses.filter { $0.value.family == family }.map { $0.value.number...$0.value.number }
+            + allowedIPs.filter { $0.value.family == family }.map(\.value.range)
     }
 }
 

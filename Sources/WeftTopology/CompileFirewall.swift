@@ -117,18 +117,30 @@ extension Compiler {
         for family in IPAddress.Family.allCases {
             guard let bound = draft.addSet("bound", family, of: boundSources(family)) else { continue }
             known[family] = [bound]
-            if access.lookups.contains(where: { $0.family == family && $0.source == .node }),
-                let behind = draft.addSet("behind", family, of: node.allowedIPs.map(\.value))
-            {
+            let hasStrangers = access.lookups.contains { $0.family == family && $0.source == .node }
+            if hasStrangers, let behind = draft.addSet("behind", family, of: node.allowedIPs.map(\.value)) {
                 known[family] = [bound, behind]
             }
             let forged: [RulePart] = [.family(family), .source(in: bound, family)]
             let elsewhere: [RulePart] = [.inputInterface(isNot: interface), .inputInterface(isNot: "lo")]
+            if let nodes = draft.addSet("nodes", family, of: nodeAddresses(family)) {
+                // Wherever they are going. Of the networks behind nodes that is not so: this host may be in one of them.
+                for chain in [FirewallDraft.Chain.input, .forward] {
+                    draft.add(
+                        FirewallRule(
+                            elsewhere + [.family(family), .source(in: nodes, family)] + refused,
+                            comment: "forged sources"), to: chain)
+                }
+            }
             for address in node.addresses.map(\.value).sorted() where address.family == family {
                 draft.add(
                     FirewallRule(
                         elsewhere + forged + [.destination(is: address)] + refused, comment: "forged sources"),
                     to: .input)
+                draft.add(
+                    FirewallRule(
+                        elsewhere + [.replyDirection, .family(family), .destination(is: address), .accepted],
+                        comment: "answers that came by another way"), to: .input)
                 draft.add(
                     FirewallRule(
                         elsewhere + [.family(family), .destination(is: address), jump],
@@ -138,6 +150,7 @@ extension Compiler {
                 FirewallRule(
                     [.inputInterface(isNot: interface), .outputInterface(is: interface)] + forged + refused,
                     comment: "forged sources"), to: .forward)
+            if hasStrangers { verifySources(known[family] ?? [], family, &draft) }
         }
         for chain in access.chains(interface: interface, known: known) { draft.add(chain) }
         draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "out of the mesh"), to: .forward)
@@ -149,6 +162,29 @@ extension Compiler {
                     .outputInterface(is: interface), .originalDirection, .family(family),
                     .destination(in: set, family), jump, comment: "to hosts that enforce nothing"), to: .output)
         }
+    }
+
+    /// Whom rules took for this node because it would be masqueraded, and who has not been, goes no farther: a host without
+    /// a controller may take any source from here. Only who uses this exit is sent others' packets as they are.
+    private func verifySources(_ known: [String], _ family: IPAddress.Family, _ draft: inout FirewallDraft) {
+        let users = topology.nodes.enumerated().filter {
+            graph.isActive[$0.offset] && $0.element.useExit?.value == node.name
+        }
+        let exempt = draft.addSet("users", family, of: Ranges(users.flatMap { $0.element.ranges(family) }))
+        draft.add(
+            FirewallRule(
+                [.outputInterface(is: interface), .originalDirection, .family(family)]
+                    + known.map { .source(notIn: $0, family) }
+                    + (exempt.map { [.destination(notIn: $0, family)] } ?? [])
+                    + [.sourceIsNotLocal, .counted(by: AccessPolicy.refusedCounter), .dropped],
+                comment: "neither known nor masqueraded"), to: .source)
+    }
+
+    /// Of all nodes, this one too.
+    private func nodeAddresses(_ family: IPAddress.Family) -> Ranges<UInt128> {
+        Ranges(
+            topology.nodes.flatMap(\.addresses).map(\.value).filter { $0.family == family }
+                .map { $0.number...$0.number })
     }
 
     /// Addresses that only this mesh's WireGuard may bring to this host: the mesh's own, and the networks behind other nodes.

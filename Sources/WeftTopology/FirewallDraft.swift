@@ -17,6 +17,8 @@ struct FirewallDraft {
         case input, forward, output
         /// Masquerades.
         case postrouting
+        /// Drops what would go into the mesh in another name than this node's, after all that masquerades.
+        case source
 
         var base: FirewallChain.Base {
             switch self {
@@ -28,6 +30,7 @@ struct FirewallDraft {
             case .forward: .init(.filter, .forward, priority: 0)
             case .output: .init(.filter, .output, priority: 0)
             case .postrouting: .init(.nat, .postrouting, priority: 100)
+            case .source: .init(.filter, .postrouting, priority: 110)
             }
         }
     }

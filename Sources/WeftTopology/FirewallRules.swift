@@ -69,6 +69,10 @@ extension RulePart {
         RulePart(address(.source, family), .lookup(set: set))
     }
 
+    static func source(notIn set: String, _ family: IPAddress.Family) -> RulePart {
+        RulePart(address(.source, family), .lookup(set: set, isInverted: true))
+    }
+
     static func destination(in set: String, _ family: IPAddress.Family) -> RulePart {
         RulePart(address(.destination, family), .lookup(set: set))
     }

@@ -36,6 +36,10 @@ table inet docker {
         fib daddr type local meta nfproto ipv4 tcp dport 8090 dnat ip to 10.80.0.3:80
         fib daddr type local tcp dport 8070 redirect to 80
     }
+    chain output {
+        type nat hook output priority -100
+        fib daddr type local tcp dport 8080 dnat ip to $box4:80
+    }
     chain postrouting {
         type nat hook postrouting priority srcnat
         $1
@@ -101,6 +105,7 @@ refuses_at gate "a source of the mesh's is a forged one" pings box 10.80.0.2 -I 
 refuses_at gate "in IPv6" pings box fd80::2 -I fd80::3
 enter box ip address add 10.80.0.1/32 dev lo
 refuses "the host's own too" pings box 10.80.0.2 -I 10.80.0.1
+for address in 10.80.0.3/32 fd80::3/128 10.80.0.1/32; do enter box ip address delete $address dev lo; done
 refuses_at gate "a peer does not pass for the host that relays" pings bob 10.80.0.2
 
 # ------------------------------------------------------------------------------------------------ published ports
@@ -130,6 +135,56 @@ policy <<'END'
 END
 same "where gate may, it gets there as gate" 10.80.0.1 "$(ask ext tcp "$gate4" 8090)"
 docker "$containers"
+
+# -------------------------------------------------------------------------- a host that asks nobody, and takes any source
+
+enter ext ip route add 10.80.0.0/16 via "$gate4"
+enter ext ip route add fd80::/48 via "$(mesh_address gate 6)"
+topology_node bob 10.80.0.3 fd80::3 -- "unmanaged: true"
+converges gate
+enter bob nft delete table inet weft-wg0
+enter bob wg set wg0 peer "$(public_key gate)" allowed-ips 0.0.0.0/0,::/0
+begin_capture bob wg0 "tcp"
+same "gate itself reaches it" 10.80.0.1 "$(ask gate tcp 10.80.0.3 80)"
+end_capture >/dev/null
+contains "as is seen there" "10.80.0.1" "$captured"
+begin_capture bob wg0 "tcp"
+refuses_at gate "a stranger who is not masqueraded does not pass for gate" ask ext tcp 10.80.0.3 80
+refuses_at gate "in IPv6" ask ext tcp fd80::3 80
+refuses_at gate "nor does he where gate may not go" ask ext tcp 10.80.0.3 81
+end_capture >/dev/null
+same "none of it reached bob" "" "$captured"
+docker 'oifname "wg0" masquerade'
+same "who is masqueraded does" 10.80.0.1 "$(ask ext tcp 10.80.0.3 80)"
+same "in IPv6" fd80::1 "$(ask ext tcp fd80::3 80)"
+docker "$containers"
+topology_node bob 10.80.0.3 fd80::3
+for host in bob gate; do converges $host; done
+
+# --------------------------------------------------------------- what gate asks elsewhere, with its address in the mesh
+
+succeeds "an answer from elsewhere reaches gate's address in the mesh" pings gate "$box4" -I 10.80.0.1
+succeeds "in IPv6" pings gate "$box6" -I fd80::1
+same "gate reaches the port that it publishes itself" 10.80.0.1 "$(ask gate tcp 10.80.0.1 8080)"
+refuses_at gate "who asks that address from there is judged as ever" pings box 10.80.0.1
+
+# ------------------------------------------------------------------------------- forged sources, wherever they are going
+
+same "a stranger reaches a published port" "$(mesh_address ext 4)" "$(ask ext tcp "$gate4" 8080)"
+same "and the host" "$(mesh_address ext 4)" "$(ask ext tcp "$gate4" 5000)"
+enter ext ip address add 10.80.0.2/32 dev lo
+enter ext ip address add fd80::2/128 dev lo nodad
+enter ext ip route add 192.168.1.0/24 via "$gate4"
+enter ext ip route add "$box6/128" via "$(mesh_address gate 6)"
+enter ext ip route add "$gate4/32" dev eth0 src 10.80.0.2
+begin_capture box eth0 "src host 10.80.0.2 or src host fd80::2"
+refuses_at gate "not in a node's name" ask ext tcp "$gate4" 8080
+refuses_at gate "nor the host" ask ext tcp "$gate4" 5000
+refuses_at gate "nor who is behind it" pings ext "$box4" -I 10.80.0.2
+refuses_at gate "in IPv6" pings ext "$box6" -I fd80::2
+end_capture >/dev/null
+same "none of it got there" "" "$captured"
+enter ext ip route delete "$gate4/32" dev eth0 src 10.80.0.2
 
 # ------------------------------------------------------------------------------------------ an edit, with streams running
 

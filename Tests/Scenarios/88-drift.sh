@@ -137,7 +137,7 @@ by_hand "somebody's quota" "stranger quota mine" "nft add quota $table mine '{ o
 
 # ----------------------------------------------------------------------------------------------------------- rules
 
-for chain in access clamp forward guard input output postrouting restore save; do
+for chain in access clamp forward guard input output postrouting restore save source; do
     by_hand "$chain: its last rule deleted" "chains $chain -0 +1" \
         "nft delete rule $table $chain handle \$(nft -a list chain $table $chain | awk '/ # handle / { last = \$NF } END { print last }')"
 done

@@ -37,6 +37,7 @@ private func exchange(
     let first = try packet(source, real.0, in: input, out: output) {
         $0.setPorts(4000, real.1)
         $0.original = original
+        $0.masqueradedAs = name.flatMap { try? ip($0) }
     }
     let answer = try packet(real.0, source, in: output, out: input) {
         $0.setPorts(real.1, 4000)
@@ -108,15 +109,71 @@ extension ModelFirewall {
         #expect(firewall.receive(&here) == .refused)
     }
 
-    /// It takes from this host what its own file says, which may be everything as what it claims to be, and asks nobody.
-    @Test func whoAsksNobodyIsReachedInNoOnesName() throws {
-        let rules = "{from: [fra], to: [ana, uma], ports: [udp/80]}"
-        for exit in ["", "\n    masquerade: true"] {
-            var firewall = try firewall(rules, exit: exit)
-            var stranger = try packet("198.51.100.9", "10.80.1.8", in: "eth0", out: "wg0") { $0.setPorts(4000, 80) }
-            #expect(firewall.forward(&stranger) == .refused)
-            var other = try packet("198.51.100.9", "10.80.1.7", in: "eth0", out: "wg0") { $0.setPorts(4000, 80) }
-            #expect(firewall.forward(&other) == .accepted)
+    /// Whom rules take for the host must leave in its name: who asks nobody takes what it likes.
+    @Test func whoIsNotMasqueradedDoesNotPassForTheHost() throws {
+        var firewall = try firewall("{from: [fra], to: [ana, uma], ports: [udp/80]}")
+        for destination in ["10.80.1.7", "10.80.1.8"] {
+            for (name, verdict) in [(nil, .dropped), ("10.80.0.1", .accepted), ("203.0.113.9", .accepted)]
+                as [(String?, ModelFirewall.Verdict)]
+            {
+                var packet = try packet("198.51.100.9", destination, in: "eth0", out: "wg0") {
+                    $0.setPorts(4000, 80)
+                    $0.masqueradedAs = name.flatMap { try? ip($0) }
+                }
+                #expect(firewall.forward(&packet) == verdict, "\(name ?? "as it is") to \(destination)")
+            }
+        }
+        #expect(firewall.counts["access-refused"] == 2)
+        // Answers to flows that were opened in the mesh are as they are.
+        var answer = try packet("198.51.100.9", "10.80.1.7", in: "eth0", out: "wg0") {
+            $0.setPorts(80, 4000)
+            $0.isReply = true
+        }
+        #expect(firewall.run(&answer, .postrouting) == .accepted)
+        // So is what the host itself sends.
+        var own = try packet("198.51.100.1", "10.80.1.7", out: "wg0") { $0.isFromHere = true }
+        #expect(firewall.send(&own) == .accepted)
+    }
+
+    /// It is sent everything as it is, and asks nobody.
+    @Test func whoUsesTheExitAndAsksNobodyIsReachedInNoOnesName() throws {
+        var firewall = try firewall(
+            "{from: [fra], to: [ana, uma], ports: [udp/80]}, {from: [203.0.113.0/24], to: [uma], ports: [udp/80]}",
+            exit: "\n    masquerade: true")
+        for (source, destination, verdict) in [
+            ("198.51.100.9", "10.80.1.8", .refused), ("203.0.113.9", "10.80.1.8", .accepted),
+            ("198.51.100.9", "10.80.1.7", .dropped),
+        ] as [(String, String, ModelFirewall.Verdict)] {
+            var packet = try packet(source, destination, in: "eth0", out: "wg0") { $0.setPorts(4000, 80) }
+            #expect(firewall.forward(&packet) == verdict, "\(source) to \(destination)")
+        }
+    }
+
+    /// A source of a node's is a forged one by every other way, wherever it goes.
+    @Test func forgedSourcesReachNothingElseEither() throws {
+        var firewall = try firewall("{from: [ana], to: [fra, 192.168.3.0/24]}")
+        for (destination, output) in [("192.168.3.9", "br0"), ("172.17.0.2", "docker0"), ("198.51.100.1", "")] {
+            for (source, verdict) in [("10.80.1.7", .refused), ("10.80.1.8", .refused), ("198.51.100.9", .accepted)]
+                as [(String, ModelFirewall.Verdict)]
+            {
+                var packet = try packet(source, destination, in: "eth0", out: output)
+                let isForHere = output.isEmpty
+                #expect((isForHere ? firewall.receive(&packet) : firewall.forward(&packet)) == verdict, "\(source)")
+            }
+        }
+    }
+
+    /// What this host asks in its own name elsewhere is none of the rules' business, and neither is the answer.
+    @Test func answersFromOutsideReachTheHostsAddress() throws {
+        var firewall = try firewall("{from: [ana], to: [fra]}")
+        for (isReply, isTracked, verdict) in [
+            (true, true, .accepted), (false, true, .refused), (true, false, .refused),
+        ] as [(Bool, Bool, ModelFirewall.Verdict)] {
+            var packet = try packet("192.168.7.9", "10.80.0.1", in: "br0") {
+                $0.isReply = isReply
+                $0.isTracked = isTracked
+            }
+            #expect(firewall.receive(&packet) == verdict)
         }
     }
 

@@ -84,6 +84,7 @@ import WeftTestSupport
         #expect(try effect(from: ruled(web), to: ruled(both)) == "hitless")
         #expect(try effect(from: ruled(web), to: ruled(all)) == "hitless")
         #expect(try effect(from: ruled(), to: ruled(web)) == "hitless")
+        #expect(try effect(of: "fra", from: ruled(), to: ruled(web)) == "hitless")
         #expect(
             try effect(from: ruled(both), to: ruled(web))
                 == "connections that only the access rule \"fra → ana: tcp/80, tcp/443\" permitted")
@@ -175,6 +176,20 @@ import WeftTestSupport
                     firewall.chains[index].rules.removeLast()
                 }
             } == unpermitted)
+        #expect(try repair(ruled(web), "fra") { $0.chains.removeAll { $0.name == "source" } } == unpermitted)
+        // Sources that are forged ones elsewhere already: answers to them go into the mesh.
+        #expect(
+            try repair(ruled(web)) { firewall in
+                for index in firewall.chains.indices {
+                    firewall.chains[index].rules.removeAll { $0.expressions.contains(.lookup(set: "nodes4")) }
+                }
+            } == "hitless")
+        #expect(
+            try repair(ruled(web)) { firewall in
+                for index in firewall.chains.indices {
+                    firewall.chains[index].rules.removeAll { $0.comment == "forged sources" }
+                }
+            } == forged)
         // What let in was deleted: nobody loses by getting it back.
         #expect(
             try repair(ruled(web)) { firewall in

@@ -23,6 +23,8 @@ package struct ModelPacket: Sendable {
     package var original: Tuple?
     /// The packet's flow as its answers are sent; nil where nothing has translated it.
     package var reply: Tuple?
+    /// What others' NAT makes of the source where the packet leaves; nil where it stays as it is.
+    package var masqueradedAs: IPAddress?
     package var isFromHere = false
     package var isForHere = false
     /// The largest segment that the route out can carry.
@@ -93,6 +95,13 @@ package struct ModelPacket: Sendable {
         }
     }
 
+    /// As `srcnat` leaves it.
+    fileprivate mutating func translateSource() {
+        guard let name = masqueradedAs else { return }
+        original = tuple(.original)
+        (source, isFromHere) = (name, true)
+    }
+
     fileprivate mutating func masquerade() { isMasqueraded = true }
     fileprivate mutating func write(mss: UInt16) { writtenMSS = mss }
 }
@@ -111,6 +120,7 @@ package struct ModelFirewall {
     package mutating func run(_ packet: inout ModelPacket, _ hook: FirewallChain.Base.Hook) -> Verdict {
         let chains = firewall.chains.filter { $0.base?.hook == hook }
         for chain in chains.sorted(by: { ($0.base?.priority ?? 0) < ($1.base?.priority ?? 0) }) {
+            if hook == .postrouting, let priority = chain.base?.priority, priority > 100 { packet.translateSource() }
             if let verdict = run(chain, &packet), verdict != .accepted { return verdict }
         }
         return .accepted
