@@ -5,9 +5,16 @@ import WeftModel
 
 extension Validator {
     mutating func checkAccess() {
-        guard let rules = topology.access else { return }
+        guard let written = topology.access else { return }
+        let rules = written.map { rule in
+            var rule = rule
+            rule.from = joined(rule.from)
+            rule.to = joined(rule.to)
+            return rule
+        }
         let known = knownNetworks()
-        let filled = groupsWithMembers()
+        let filled = groupsHolding { _ in true }
+        let takingPart = groupsHolding { isActive[$0] }
         // Behind an exit lies everything.
         let hasExit = nodes.indices.contains { nodes[$0].isExit && isActive[$0] }
         for rule in rules {
@@ -15,11 +22,14 @@ extension Validator {
                 switch subject.value {
                 case .internet: break
                 case .named(let name):
-                    guard topology.index(ofNode: name) == nil, let group = groups[name], !filled[group] else {
+                    guard topology.index(ofNode: name) == nil, let group = groups[name], !takingPart[group] else {
                         continue
                     }
                     problems.warning(
-                        "topology.access", "group \"\(name)\" has no members, so this matches nobody",
+                        "topology.access",
+                        filled[group]
+                            ? "every member of group \"\(name)\" is disabled or has expired, so this matches nobody"
+                            : "group \"\(name)\" has no members, so this matches nobody",
                         at: subject.place,
                         notes: [Diagnostic.Note("the group is here", at: topology.groups[group].name.place)])
                 case .prefix(let prefix):
@@ -38,14 +48,32 @@ extension Validator {
 
     // MARK: What subjects mean
 
+    /// Networks that together are all of a family count as one, where the first of them stands.
+    private func joined(_ subjects: [Located<AccessSubject>]) -> [Located<AccessSubject>] {
+        var result = subjects
+        for family in IPAddress.Family.allCases {
+            func network(_ subject: Located<AccessSubject>) -> IPPrefix? {
+                if case .prefix(let prefix) = subject.value, prefix.family == family { prefix } else { nil }
+            }
+            guard let first = result.firstIndex(where: { network($0) != nil }), coversAll(result.compactMap(network))
+            else { continue }
+            let place = result[first].place
+            result.removeAll { network($0) != nil }
+            result.insert(Located(.prefix(IPPrefix(IPAddress(0, family), length: 0)), at: place), at: first)
+        }
+        return result
+    }
+
     /// Mesh ranges and all networks behind nodes, merged, for one question.
     private func knownNetworks() -> SortedNetworks {
         SortedNetworks(topology.mesh.addresses.map(\.value) + nodes.flatMap { $0.allowedIPs.map(\.value) })
     }
 
-    /// Whether each group holds a node, itself or through its groups. There are no cycles.
-    private func groupsWithMembers() -> [Bool] {
-        var filled = topology.groups.map { $0.members.contains { topology.index(ofNode: $0.value) != nil } }
+    /// Whether each group holds such a node, itself or through its groups. There are no cycles.
+    private func groupsHolding(_ isWanted: (Int) -> Bool) -> [Bool] {
+        var filled = topology.groups.map { group in
+            group.members.contains { topology.index(ofNode: $0.value).map(isWanted) ?? false }
+        }
         var containers: [Int: [Int]] = [:]
         for (index, group) in topology.groups.enumerated() {
             for member in group.members {
