@@ -154,6 +154,7 @@ extension FirewallExpression.Conntrack {
         case .state: NFT_CT_STATE.rawValue
         case .status: NFT_CT_STATUS.rawValue
         case .direction: NFT_CT_DIRECTION.rawValue
+        case .transport: NFT_CT_PROTOCOL.rawValue
         case .mark: NFT_CT_MARK.rawValue
         }
     }

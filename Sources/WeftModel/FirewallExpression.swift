@@ -23,6 +23,8 @@ package enum FirewallExpression: Hashable, Sendable {
         case status
         /// One byte: 0 original, 1 reply.
         case direction
+        /// One byte: 6 is TCP. Of an ICMP error it is the protocol of the flow that the error is about.
+        case transport = "protocol"
         /// Four bytes in host order.
         case mark
     }

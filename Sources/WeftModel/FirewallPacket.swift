@@ -158,6 +158,7 @@ extension Firewall {
             case .state: Self.host(packet.isEstablished ? 2 : 8)
             case .status: Self.host(packet.isEstablished ? 8 : 0)
             case .direction: [packet.isReply ? 1 : 0]
+            case .transport: [packet.transport]
             case .mark: Self.host(0)
             }
         }

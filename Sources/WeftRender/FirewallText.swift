@@ -26,7 +26,7 @@ private struct FirewallWords {
     private var transportWords: String?
 
     private enum Kind {
-        case interface, family, transport, mark, state, direction, address, port, flags, number, addressType
+        case interface, family, transport, mark, state, status, direction, address, port, flags, number, addressType
     }
 
     var text: String { words.joined(separator: " ") }
@@ -50,7 +50,7 @@ private struct FirewallWords {
         case .bitwise(let mask, let register):
             guard let value = loaded[register] else { break }
             let text = Self.value(mask, value.kind)
-            loaded[register] = ("\(value.name) & \(value.kind == .flags ? "(\(text)) ==" : text)", value.kind)
+            loaded[register] = ("\(value.name) & \(value.kind == .flags ? "(\(text))" : text)", value.kind)
         case .byteOrder16: break
         case .compare(let comparison, let bytes, let register): compare(comparison, bytes, register)
         case .lookup(let set, let isInverted, let register):
@@ -85,8 +85,9 @@ private struct FirewallWords {
     private static func load(_ key: FirewallExpression.Conntrack) -> (name: String, kind: Kind) {
         switch key {
         case .state: ("ct state", .state)
-        case .status: ("ct status", .number)
+        case .status: ("ct status", .status)
         case .direction: ("ct direction", .direction)
+        case .transport: ("ct protocol", .transport)
         case .mark: ("ct mark", .mark)
         }
     }
@@ -127,7 +128,8 @@ private struct FirewallWords {
             if kind == .family { family = byte }
             if kind == .transport { transport = byte }
         }
-        words.append("\(name) \(comparison == .equal ? "" : "!= ")\(Self.value(bytes, kind))")
+        let equals = name.contains(" & ") ? "== " : ""
+        words.append("\(name) \(comparison == .equal ? equals : "!= ")\(Self.value(bytes, kind))")
         if kind == .transport, transport == bytes.first, comparison == .equal { transportWords = words.last }
     }
 
@@ -162,6 +164,9 @@ private struct FirewallWords {
         case .mark: return "0x" + String(hostOrder(bytes), radix: 16)
         case .state:
             let names: [UInt32: String] = [1: "invalid", 2: "established", 4: "related", 8: "new", 64: "untracked"]
+            return names[hostOrder(bytes)] ?? "\(hostOrder(bytes))"
+        case .status:
+            let names: [UInt32: String] = [8: "confirmed", 16: "snat", 32: "dnat"]
             return names[hostOrder(bytes)] ?? "\(hostOrder(bytes))"
         case .addressType:
             return [1: "unicast", 2: "local", 3: "broadcast", 5: "multicast"][hostOrder(bytes)] ?? "\(hostOrder(bytes))"

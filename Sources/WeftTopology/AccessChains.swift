@@ -24,16 +24,28 @@ struct AccessPolicy {
 
     /// A map from flows to counters, and which flows are looked up in it.
     struct Lookup: Hashable {
-        enum Source { case address, node }
+        enum Source {
+            /// In the map, as is the destination.
+            case address
+            /// In the map; destinations are the internet, which begins beyond this host.
+            case internetUser
+            /// This node itself: the map has what it may reach.
+            case node
+        }
 
         var map: String
         var family: IPAddress.Family
-        /// Whether the map has a source, or what this node itself may reach.
         var source: Source
-        /// The protocol of the flows; nil: of all.
+        /// The protocol of the packets; nil: of all.
         var transport: RulePart.Transport?
+        /// What the keys end with. Packets of ICMP are looked up by ports where they are errors: by those of the flow.
+        var kind: MapKind
 
-        init(map: String, _ family: IPAddress.Family, from source: Source, transport: RulePart.Transport? = nil) {
+        init(
+            _ kind: MapKind, of map: String, _ family: IPAddress.Family, from source: Source,
+            transport: RulePart.Transport? = nil
+        ) {
+            self.kind = kind
             self.map = map
             self.family = family
             self.source = source
@@ -53,6 +65,8 @@ struct AccessPolicy {
 }
 
 extension AccessPolicy {
+    /// What comes to this host.
+    static let inChainName = "access-in"
     /// What only leaves the mesh at this host.
     private static let outChainName = "access-out"
 
@@ -65,18 +79,19 @@ extension AccessPolicy {
     ///     into the mesh     192.0.2.9 → gate:8080, led on to bob:80        as it goes on: 192.0.2.9 → bob:80
     ///                       172.17.0.2 → bob:80, masqueraded               gate → bob:80, by what gate itself may reach
     ///
+    /// The internet lies beyond a host. What comes to one of its own addresses is not on the way there, nor is what its NAT
+    /// leads elsewhere: a port, say, that it publishes at all of its addresses.
+    ///
     /// How a source is masqueraded is not decided yet where flows are forwarded. But of what is neither of the mesh nor
     /// behind a node, nothing comes out at the other end except in this node's own name: WireGuard takes it for no source of
     /// this node's.
     ///
     /// Every packet of a flow is looked up, not only the first one: a flow that is no longer permitted ends at once. Both
-    /// directions are looked up alike, by what connection tracking knows of the flow.
+    /// directions are looked up alike, by what connection tracking knows of the flow. So is an ICMP error: connection
+    /// tracking has it with the flow that it is about, and one about no flow is refused.
     ///
     /// - Parameter known: by family, sets that between them hold the mesh's addresses and those behind its nodes.
     func chains(interface: String, known: [IPAddress.Family: [String]]) -> [FirewallChain] {
-        let related = [RulePart.Transport.icmp, .icmpv6].map {
-            FirewallRule(.isRelated, .transport($0), .accepted, comment: "errors about permitted flows")
-        }
         let out = RulePart.goto(chain: Self.outChainName)
         let leaves = [
             FirewallRule(
@@ -87,27 +102,34 @@ extension AccessPolicy {
                 comment: "only out of the mesh"),
         ]
         let into = lookups.compactMap { lookup -> FirewallRule? in
-            guard lookup.source == .node else {
-                return FirewallRule(lookup.parts(.reply) + [.accepted], comment: "permitted flows")
-            }
+            guard lookup.source == .node else { return lookup.permits(.reply) }
             // Where nothing is known of the family, nobody is told from the mesh's own.
             guard let known = known[lookup.family] else { return nil }
             let strangers = known.map { RulePart.opener(notIn: $0, lookup.family) }
             return FirewallRule(
                 strangers + lookup.parts(.reply) + [.accepted], comment: "masqueraded as this node")
         }
-        let sent = lookups.filter { $0.source == .address }.map { lookup in
-            FirewallRule(lookup.parts(.original) + [.accepted], comment: "permitted flows")
+        let sent = lookups.filter { $0.source == .address }.map { $0.permits(.original) }
+        let beyond = lookups.filter { $0.source == .internetUser }.map {
+            $0.permits(.original, [.destinationIsNotTranslated])
         }
         let refused = FirewallRule(.counted(by: Self.refusedCounter), .refused, comment: "all else is refused")
         return [
-            FirewallChain(Self.chainName, rules: related + leaves + into + [refused]),
-            FirewallChain(Self.outChainName, rules: sent + [refused]),
+            FirewallChain(Self.chainName, rules: leaves + into + [refused]),
+            FirewallChain(Self.inChainName, rules: sent + [refused]),
+            FirewallChain(Self.outChainName, rules: sent + beyond + [refused]),
         ]
     }
 }
 
 extension AccessPolicy.Lookup {
+    /// Lets a flow through that the map has.
+    fileprivate func permits(
+        _ view: FirewallExpression.TupleDirection, _ conditions: [RulePart] = []
+    ) -> FirewallRule {
+        FirewallRule(conditions + parts(view) + [.accepted], comment: "permitted flows")
+    }
+
     /// Looks a flow up, and counts it. A flow that the map does not have ends the rule.
     ///
     /// - Parameter view: whether the destination is the one that the opener sent to, or the one that answers.
@@ -115,7 +137,7 @@ extension AccessPolicy.Lookup {
         var register: FirewallExpression.Register = 0
         let registers = UInt8(family.bitWidth / 32)
         var lookup = RulePart()
-        if source == .address {
+        if source != .node {
             lookup.expressions.append(.tuple(.original, family == .v4 ? .source4 : .source6))
             register += registers
         }
@@ -127,10 +149,10 @@ extension AccessPolicy.Lookup {
             }
         lookup.expressions.append(.tuple(view, destination, into: register))
         register += registers
-        // nft reads a flow's port only where the rule has named a protocol that has ports.
-        if AccessPolicy.MapKind(transport) == .ports {
+        // nft reads a flow's port only where the rule has named the packet's protocol.
+        if kind == .ports {
             lookup.expressions += [
-                .meta(.transport, into: register),
+                .conntrack(.transport, into: register),
                 .tuple(view, answers ? .sourcePort : .destinationPort, into: register + 1),
             ]
         }

@@ -53,12 +53,18 @@ struct AccessCompiler {
                         }
                     }
                     add(prefix + kind.rawValue, fields + (kind == .ports ? [.transport, .port] : []), elements)
-                    lookups += boxes.map {
-                        .init(map: prefix + kind.rawValue + number, family, from: from, transport: $0.transport)
+                    var transports = boxes.map(\.transport)
+                    // For errors: their flow is found by its own protocol and ports.
+                    if kind == .ports, !boxes.isEmpty { transports.append(family == .v4 ? .icmp : .icmpv6) }
+                    lookups += transports.map {
+                        .init(kind, of: prefix + kind.rawValue + number, family, from: from, transport: $0)
                     }
                 }
             }
-            add(boxes(of: rules, names, family), "", from: .address, [address, address])
+            let named = rules.map { $0.keeping { $0 != .internet } }
+            let internet = rules.map { $0.keeping { $0 == .internet } }
+            add(boxes(of: named, names, family), "", from: .address, [address, address])
+            add(boxes(of: internet, names, family), "internet-", from: .internetUser, [address, address])
             add(nodeBoxes(of: rules, names, family), "node-", from: .node, [address])
             let receivers = unmanagedAddresses(family)
             if !receivers.isEmpty {
@@ -275,6 +281,13 @@ extension Node {
 }
 
 extension AccessRule {
+    /// With some of its destinations.
+    fileprivate func keeping(_ isKept: (AccessSubject) -> Bool) -> Self {
+        var result = self
+        result.to.removeAll { !isKept($0.value) }
+        return result
+    }
+
     /// `ops → fra, 192.168.3.0/24: tcp/22, icmp`.
     package var text: String {
         let ends = [from, to].map { $0.map(\.value.text).joined(separator: ", ") }.joined(separator: " → ")

@@ -109,7 +109,20 @@ extension Compiler {
         for set in access.sets { draft.add(set) }
         draft.add(access.counters)
         let jump = RulePart.jump(to: AccessPolicy.chainName)
-        draft.add(FirewallRule(.inputInterface(is: interface), jump, comment: "to this host"), to: .input)
+        draft.add(
+            FirewallRule(
+                .originalDirection, .inputInterface(is: interface), .jump(to: AccessPolicy.inChainName),
+                comment: "to this host"), to: .input)
+        // Permitted or not: whoever refuses it tells so.
+        for address in node.addresses.map(\.value).sorted() {
+            draft.add(
+                FirewallRule(
+                    .inputInterface(is: interface), .isRelated, .family(address.family),
+                    .transport(address.family == .v4 ? .icmp : .icmpv6), .opener(is: address), .accepted,
+                    comment: "errors about what this host asks"), to: .input)
+        }
+        draft.add(
+            FirewallRule(.inputInterface(is: interface), jump, comment: "answers to this host"), to: .input)
         // Rules trust a source because WireGuard lets no other peer have it. What comes in elsewhere is not asked by
         // WireGuard: a source of the mesh's is a forged one there.
         let refused: [RulePart] = [.counted(by: AccessPolicy.refusedCounter), .refused]

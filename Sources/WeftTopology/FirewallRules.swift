@@ -105,14 +105,25 @@ extension RulePart {
     /// Packets of the side that did not open the flow.
     static let replyDirection = RulePart(.conntrack(.direction), .compare(.equal, [1]))
 
-    /// Whoever opened the flow, as it was before any NAT, is not in the set.
-    static func opener(notIn set: String, _ family: IPAddress.Family) -> RulePart {
-        RulePart(.tuple(.original, family == .v4 ? .source4 : .source6), .lookup(set: set, isInverted: true))
-    }
+    /// This host's NAT leads the packet's flow elsewhere than its opener sent it.
+    static let destinationIsTranslated = RulePart(
+        .conntrack(.status), .bitwise(mask: hostOrder(destinationTranslated)), .compare(.notEqual, hostOrder(0)))
+    static let destinationIsNotTranslated = RulePart(
+        .conntrack(.status), .bitwise(mask: hostOrder(destinationTranslated)), .compare(.equal, hostOrder(0)))
 
     /// Not of a flow, but about one.
     static let isRelated = RulePart(
         .conntrack(.state), .bitwise(mask: hostOrder(relatedState)), .compare(.notEqual, hostOrder(0)))
+
+    static func opener(is address: IPAddress) -> RulePart {
+        RulePart(
+            .tuple(.original, address.family == .v4 ? .source4 : .source6), .compare(.equal, networkOrder(address)))
+    }
+
+    /// Whoever opened the flow, as it was before any NAT, is not in the set.
+    static func opener(notIn set: String, _ family: IPAddress.Family) -> RulePart {
+        RulePart(.tuple(.original, family == .v4 ? .source4 : .source6), .lookup(set: set, isInverted: true))
+    }
 }
 
 // MARK: - Actions
@@ -155,6 +166,8 @@ extension RulePart {
     private static let routeTypeLocal: UInt32 = 2
     /// NF_CT_STATE_BIT(IP_CT_RELATED).
     private static let relatedState: UInt32 = 4
+    /// IPS_DST_NAT.
+    private static let destinationTranslated: UInt32 = 0x20
     private static let tcpSyn: UInt8 = 2
     private static let tcpRst: UInt8 = 4
 

@@ -111,9 +111,9 @@ succeeds "it is wide again" weft gate apply
 
 # Somebody's hand, and its repair.
 last() { enter gate nft -a list chain inet weft-wg0 "$1" | sed -n 's/.*reject.* # handle //p'; }
-enter gate nft delete rule inet weft-wg0 access handle "$(last access)"
+enter gate nft delete rule inet weft-wg0 access-in handle "$(last access-in)"
 outage gate "what refuses was deleted" "connections that no access rule permits" bob 10.80.0.1
-enter gate nft insert rule inet weft-wg0 access accept
+enter gate nft insert rule inet weft-wg0 access-in accept
 outage gate "all was accepted by hand" "connections that no access rule permits" bob 10.80.0.1
 enter gate nft add rule inet weft-wg0 input counter
 hitless gate "a counter was added" ana 10.80.0.1

@@ -215,7 +215,7 @@ done
 # ------------------------------------------------------------------------------------------- as nft has it, and by hand
 
 enter gate nft -s list table inet weft-wg0 >"$(mesh_folder gate)/table" 2>&1
-contains "nft prints what is looked up" "meta l4proto udp counter name ct original ip saddr . ct reply ip saddr . meta l4proto . ct reply proto-src map @ports4" "$(cat "$(mesh_folder gate)/table")"
+contains "nft prints what is looked up" "meta l4proto udp counter name ct original ip saddr . ct reply ip saddr . ct protocol . ct reply proto-src map @ports4" "$(cat "$(mesh_folder gate)/table")"
 succeeds "and accepts what it printed" enter gate nft -c -f "$(mesh_folder gate)/table"
 succeeds "elsewhere too" enter ext nft -f "$(mesh_folder gate)/table"
 same "where it prints the same" "$(cat "$(mesh_folder gate)/table")" "$(enter ext nft -s list table inet weft-wg0)"

@@ -129,7 +129,7 @@ by_hand "a hook" "chains clamp -0 +1 and more" \
 by_hand "a chain's type" "chains output -0 +12 and more" \
     "nft delete chain $table output; nft add chain $table output '{ type route hook output priority filter; }'"
 by_hand "a chain deleted" "chains guard comes" "nft delete chain $table guard"
-by_hand "a chain flushed" "chains access -0 +15" "nft flush chain $table access"
+by_hand "a chain flushed" "chains access -0 +17" "nft flush chain $table access"
 by_hand "somebody's chain" "chains mine goes" "nft add chain $table mine '{ type filter hook input priority 5; }'"
 by_hand "somebody's set" "sets mine goes" "nft add set $table mine '{ type ipv4_addr; flags interval; }'"
 by_hand "somebody's counter" "counters mine goes" "nft add counter $table mine"
@@ -193,13 +193,13 @@ stranger set nat-src4: type ipv4_addr" "
 by_hand "a counter deleted" "counters $other comes
 sets node-pairs4 -0 +3
 sets node-pairs6 -0 +3
-sets pairs4 -0 +4
-sets pairs6 -0 +4" "for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other"
+sets pairs4 -0 +1
+sets pairs6 -0 +1" "for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other"
 by_hand "a counter's comment" "counters $other -0 +0 and more
 sets node-pairs4 -0 +3
 sets node-pairs6 -0 +3
-sets pairs4 -0 +4
-sets pairs6 -0 +4" "
+sets pairs4 -0 +1
+sets pairs6 -0 +1" "
     for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other
     nft add counter $table $other '{ comment \"mine\"; }'"
 

@@ -138,7 +138,7 @@ private struct Packet {
         let maps = lookups.filter { $0.transport == nil || $0.transport?.rawValue == transport }.map(\.map)
         return policy.sets.filter { maps.contains($0.name) }.flatMap { set -> [String] in
             var key = FirewallKey()
-            if lookup == .address { key.append(source) }
+            if lookup != .node { key.append(source) }
             key.append(destination)
             if set.fields.last == .port {
                 key.append(transport: transport)
@@ -193,10 +193,17 @@ extension FirewallSet.Element {
         let policy = try #require(try policy(rules))
         for _ in 0..<400 {
             let packet = Packet.random(&random)
-            let matches = packet.matches(policy)
-            #expect(matches.isEmpty == (packet.verdict(rules) == nil), "\(packet)")
+            let lists = [packet.matches(policy), packet.matches(policy, from: .internetUser)]
+            #expect(lists.allSatisfy(\.isEmpty) == (packet.verdict(rules) == nil), "\(packet)")
             // One map by port and one without: a packet may be in both, and never twice in one.
-            #expect(matches.count <= 2)
+            for matches in lists { #expect(matches.count <= 2) }
+            // Without the rules' `internet`, what is left is the rest.
+            let others = rules.map { rule in
+                var rule = rule
+                rule.to.removeAll { $0.value == .internet }
+                return rule
+            }
+            #expect(lists[0].isEmpty == (packet.verdict(others) == nil), "\(packet)")
         }
         for set in policy.sets {
             #expect(set.elements == set.elements.sorted { $0.key < $1.key })
@@ -235,7 +242,8 @@ extension FirewallSet.Element {
             var packet = Packet.random(&random)
             let own = packet.source.family == .v4 ? Bed.addresses4[2] : Bed.addresses6[2]
             if Bool.random(using: &random) { packet.source = own } else { packet.destination = own }
-            #expect(packet.matches(leaf).isEmpty == (packet.verdict(rules) == nil), "\(packet)")
+            let matches = packet.matches(leaf) + packet.matches(leaf, from: .internetUser)
+            #expect(matches.isEmpty == (packet.verdict(rules) == nil), "\(packet)")
         }
         let others = try #require(try policy(rules, host: 2, forwards: true))
         func count(_ policy: AccessPolicy) -> Int { policy.sets.reduce(0) { $0 + $1.elements.count } }
@@ -322,7 +330,7 @@ extension FirewallSet.Element {
                 topology: topology, host: 0, isActive: [Bool](repeating: true, count: 1_000), forwards: true
             ).compile())
         let known = [IPAddress.Family.v4: ["bound4"]]
-        #expect(policy.chains(interface: "wg0", known: known).map(\.rules.count) == [7, 2])
+        #expect(policy.chains(interface: "wg0", known: known).map(\.rules.count) == [7, 3, 3])
         #expect(policy.sets.map(\.name) == ["ports4", "node-ports4"])
         // Of the node itself: the rule for all, in which it is.
         #expect(policy.sets.map(\.elements.count) == [1_999, 1])

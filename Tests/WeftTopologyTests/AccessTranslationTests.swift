@@ -177,6 +177,44 @@ extension ModelFirewall {
         }
     }
 
+    /// Not at the host's own other addresses, not at a port that it publishes there.
+    @Test(arguments: [("10.80.1.7", "198.51.100.9", "192.168.7.1"), ("fd80::107", "2001:db8::9", "fd00:7::1")])
+    func theInternetLiesBeyondTheHost(_ peer: String, _ outside: String, _ own: String) throws {
+        func firewall(_ access: String) throws -> ModelFirewall {
+            try topology(
+                client: "endpoint: 192.0.2.7", more: "access: [\(access)]", ranges: "10.80.0.0/16, \"fd80::/48\"",
+                addresses: ("10.80.0.1, \"fd80::1\"", "10.80.1.7, \"fd80::107\"")
+            ).firewall(of: "fra")
+        }
+        for (rules, reached) in [
+            ("{from: [ana], to: [internet]}", [outside]),
+            ("{from: [ana], to: [192.168.7.0/24, \"fd00:7::/64\"]}", [own]),
+            ("{from: [ana], to: [internet]}, {from: [ana], to: [192.168.7.0/24, \"fd00:7::/64\"]}", [outside, own]),
+            ("{from: [ana], to: [0.0.0.0/0, \"::/0\"]}", [outside, own]),
+        ] {
+            var firewall = try firewall(rules)
+            let ways = try exchange(peer, to: (outside, 80), ledTo: (outside, 80), from: "wg0", to: "eth0")
+            #expect(firewall.forward(ways) == (reached.contains(outside) ? .accepted : .refused), "\(rules)")
+            var here = try packet(peer, own, in: "wg0")
+            #expect(firewall.receive(&here) == (reached.contains(own) ? .accepted : .refused), "\(rules)")
+            let container = peer.contains(":") ? "fd00:17::2" : "172.17.0.2"
+            let published = try exchange(peer, to: (own, 8080), ledTo: (container, 80), from: "wg0", to: "docker0")
+            #expect(firewall.forward(published) == (reached.contains(own) ? .accepted : .refused), "\(rules)")
+        }
+        // What is to all on the mesh's network is to this host.
+        var many = try firewall("{from: [ana], to: [internet]}")
+        for group in ["224.0.0.251", "255.255.255.255"] where !peer.contains(":") {
+            var packet = try packet(peer, group, in: "wg0")
+            #expect(many.receive(&packet) == .refused)
+        }
+        // What this host asks there itself, through another exit, is answered.
+        var client = try topology(more: "access: [{from: [ana], to: [internet]}]").firewall(of: "ana")
+        for (sender, verdict) in [("198.51.100.9", ModelFirewall.Verdict.accepted), ("10.80.0.1", .refused)] {
+            var answer = try packet(sender, "10.80.1.7", in: "wg0") { $0.isReply = true }
+            #expect(client.receive(&answer) == verdict)
+        }
+    }
+
     @Test func packetsOfNoFlowAreRefused() throws {
         var firewall = try firewall("{from: [ana, fra], to: [ana, fra]}")
         for (source, destination, input, output) in [

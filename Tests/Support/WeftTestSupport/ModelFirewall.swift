@@ -10,6 +10,8 @@ package struct ModelPacket: Sendable {
     package var inputInterface = ""
     package var outputInterface = ""
     package var transport: UInt8 = 6
+    /// The protocol of the flow that an ICMP error is about; nil where the packet is of the flow itself.
+    package var flowTransport: UInt8?
     /// The first bytes of the TCP, UDP or ICMP header.
     package var header: [UInt8] = []
     package var mark: UInt32 = 0
@@ -80,6 +82,11 @@ package struct ModelPacket: Sendable {
         }
         return (direction == .reply) == isReply
             ? Tuple(source, port(0), destination, port(2)) : Tuple(destination, port(2), source, port(0))
+    }
+
+    fileprivate var isDestinationTranslated: Bool {
+        let (sent, answered) = (tuple(.original), tuple(.reply))
+        return sent.destination != answered.source || sent.destinationPort != answered.sourcePort
     }
 
     fileprivate func value(
@@ -239,9 +246,12 @@ package struct ModelFirewall {
     private func value(of what: FirewallExpression.Conntrack, _ packet: ModelPacket) -> [UInt8] {
         switch what {
         case .state: Self.bytes(packet.state)
-        // Confirmed, from the first packet that got through on.
-        case .status: Self.bytes(packet.isReply || packet.state & 2 != 0 ? 8 : 0)
+        // Confirmed, from the first packet that got through on; and whether the destination was translated.
+        case .status:
+            Self.bytes(
+                (packet.isReply || packet.state & 2 != 0 ? 8 : 0) | (packet.isDestinationTranslated ? 0x20 : 0))
         case .direction: [packet.isReply ? 1 : 0]
+        case .transport: [packet.flowTransport ?? packet.transport]
         case .mark: Self.bytes(packet.connectionMark)
         }
     }
