@@ -19,7 +19,6 @@ extension Compiler {
         if let tunnel {
             guardAddresses(&draft)
             keepMark(tunnel.numbers.mark, &draft)
-            if let killSwitch = node.killSwitch { shut(killSwitch, mark: tunnel.numbers.mark, &draft) }
         }
         if !forwarded.isEmpty { clampSegments(&draft) }
         if let access {
@@ -31,6 +30,8 @@ extension Compiler {
             draft.add(
                 FirewallRule(.outputInterface(is: interface), .accepted, comment: "into the mesh"), to: .forward)
         }
+        // Behind the access rules: what it lets through is not asked by others any more.
+        if let tunnel, let killSwitch = node.killSwitch { shut(killSwitch, mark: tunnel.numbers.mark, &draft) }
         if let masquerade = node.masquerade { self.masquerade(masquerade, &draft) }
         return draft.firewall
     }
@@ -63,6 +64,9 @@ extension Compiler {
     /// families, whatever addresses the host has. The interface is told by its name: the rules hold before it is there
     /// and after it has gone. What is to this host goes by `lo`; its address alone says nothing, because a socket that is
     /// bound to another interface sends there what is to the host's own address.
+    ///
+    /// A service here is open to who is allowed: its answers go there. So is one in a container whose port this host
+    /// publishes: what its NAT leads there, and only from who is allowed.
     private func shut(_ killSwitch: KillSwitch, mark: UInt32, _ draft: inout FirewallDraft) {
         for (family, client, server) in [(.v4, 68, 67), (.v6, 546, 547)] as [(IPAddress.Family, UInt16, UInt16)] {
             draft.add(
@@ -78,19 +82,25 @@ extension Compiler {
                     comment: type < 133 || type > 136 ? "multicast listeners" : "neighbour discovery"), to: .output)
         }
         for family in IPAddress.Family.allCases {
-            let allowed =
-                draft.addSet("allow", family, of: killSwitch.allow.map(\.value))
-                .map { [RulePart.destination(notIn: $0, family)] } ?? []
+            let allow = draft.addSet("allow", family, of: killSwitch.allow.map(\.value))
+            let allowed = allow.map { [RulePart.destination(notIn: $0, family)] } ?? []
             draft.add(
                 FirewallRule(
                     [
                         .family(family), .outputInterface(isNot: interface), .outputInterface(isNot: "lo"),
                         .mark(isNot: mark),
                     ] + allowed + [.counted, .refused], comment: "kill switch"), to: .output)
+            let beside: [RulePart] = [
+                .family(family), .inputInterface(isNot: interface), .outputInterface(isNot: interface),
+            ]
+            if let allow {
+                draft.add(
+                    FirewallRule(
+                        beside + [.source(in: allow, family), .originalDirection, .destinationIsTranslated, .accepted],
+                        comment: "to ports that this host publishes"), to: .forward)
+            }
             draft.add(
-                FirewallRule(
-                    [.family(family), .inputInterface(isNot: interface), .outputInterface(isNot: interface)] + allowed
-                        + [.counted, .refused], comment: "kill switch"), to: .forward)
+                FirewallRule(beside + allowed + [.counted, .refused], comment: "kill switch"), to: .forward)
         }
     }
 

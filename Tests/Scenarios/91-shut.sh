@@ -1,24 +1,28 @@
 #!/bin/bash
 # A kill switch that is shut is said to be, where people look; and `weft down` opens it, whatever stands of the rest: with
-# the link gone, on a disk that is full, and with a state folder that nobody can write to.
+# the link gone, on a disk that is full, and with a state folder that nobody can write to. A port that a host publishes for
+# a container is open to who is allowed, as the host's own are.
 # timeout: 120
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
 . "$here/../Beds/weft.sh"
-need wg nft ping || done_testing
+. "$here/../Beds/traffic.sh"
+need wg nft ping tcpdump || done_testing
+[ -x /usr/bin/python3 ] || { skip "this scenario" "/usr/bin/python3"; done_testing; }
 mesh_begin
 
-# ana has a LAN besides, so that settings of the host are claimed, and given back.
-mesh_host fra ana
+# ana has a LAN besides, so that settings of the host are claimed, and given back; near and far are in no mesh.
+mesh_host fra ana near far
 mesh_lan ana
+mesh_host box behind ana
 state=/var/lib/weft
 enter ana mkdir -p $state
 enter ana mount -t tmpfs -o size=256k,mode=700 state $state
 topology_begin
 topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "exit: true" "masquerade: true"
-ana() { topology_node ana 10.80.1.7 fd80::107 -- "useExit: fra" "allowedIPs: [192.168.1.0/24]" "killSwitch: true" "$@"; }
-ana
+ana() { topology_node ana 10.80.1.7 fd80::107 -- "useExit: fra" "allowedIPs: [192.168.1.0/24]" "$@"; }
+ana "killSwitch: true"
 gateway=198.19.255.254
 succeeds "fra: apply" weft fra apply
 is_shut() { refuses "$1: nothing goes past the tunnel" enter ana ping -n -c 1 -W 1 -I eth0 $gateway; }
@@ -61,6 +65,70 @@ contains "with what to do" "weft down --interface wg0" "$output"
 contains "and what that opens" "Its kill switch is open from the one to the other" "$output"
 sed -i 's/interface: wg1/interface: wg0/' "$topology/mesh.yaml"
 unchanged ana "with the old name all is well"
+
+# ---------------------------------------------------------------------------------------- a port of a container's
+
+near4=$(mesh_address near 4) near6=$(mesh_address near 6) box4=$(mesh_address box 4) box6=$(mesh_address box 6)
+ana4=$(mesh_address ana 4) ana6=$(mesh_address ana 6)
+enter ana nft -f - <<END
+table inet docker {
+    chain prerouting {
+        type nat hook prerouting priority dstnat
+        fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to $box4:80
+        fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [$box6]:80
+    }
+}
+END
+enter near ip route add "$box4/32" via "$ana4"
+enter ana sysctl -qw net.ipv6.conf.all.forwarding=1
+answers box 80 81
+answers far 80
+# Who gets how far: near and far to the port, near to the container itself, and the container to far.
+tries() {
+    local asked=() try
+    begin_capture ana any tcp
+    for try in "near $ana4 8080" "near $ana6 8080" "far $ana4 8080" "far $ana6 8080" "near $box4 81" \
+        "box $(mesh_address far 4) 80" "box $(mesh_address far 6) 80"; do
+        set -- $try
+        ask "$1" tcp "$2" "$3" >"$_mesh_folder/asked-$1-$2" &
+        asked+=($!)
+    done
+    wait "${asked[@]}"
+    end_capture >/dev/null
+    near="$(<"$_mesh_folder/asked-near-$ana4") $(<"$_mesh_folder/asked-near-$ana6")"
+    far="$(<"$_mesh_folder/asked-far-$ana4") $(<"$_mesh_folder/asked-far-$ana6")"
+    into=$(passed br0)
+    out=$(passed eth0 | grep -F -e "$box4 >" -e "$box6 >")
+}
+# What ana lets out by an interface: who to whom.
+passed() { sed -nE "s/^$1 +Out IP6? ([^ ]+)[.][0-9]+ > ([^ ]+): .*/\1 > \2/p" <<<"$captured" | sort -u; }
+ana
+converges ana
+tries
+same "without the switch near reaches the container's port" "$near4 $near6" "$near"
+same "far too" "$(mesh_address far 4) $(mesh_address far 6)" "$far"
+contains "near reaches the container past it" "$near4 > $box4.81" "$into"
+contains "and what the container sends to far leaves" "$box4 > $(mesh_address far 4).80" "$out"
+contains "in IPv6" "$box6 > $(mesh_address far 6).80" "$out"
+ana "killSwitch: true"
+converges ana
+tries
+same "with it nobody reaches the port" "nothing nothing" "$near"
+same "far neither" "nothing nothing" "$far"
+same "nothing comes to the container" "" "$into"
+same "nor does anything leave from there" "" "$out"
+ana "killSwitch: {allow: [$near4/32, \"$near6/128\"]}"
+converges ana
+tries
+same "whom it allows reaches the port, as one of the host's own" "$near4 $near6" "$near"
+same "far does not" "nothing nothing" "$far"
+same "nothing else comes to the container" "$(printf '%s\n' "$near4 > $box4.80" "$near6 > $box6.80" | sort)" "$into"
+same "nor does anything leave from there" "" "$out"
+is_shut "with a port that is open"
+enter ana nft delete table inet docker
+enter ana sysctl -qw net.ipv6.conf.all.forwarding=0
+ana "killSwitch: true"
+converges ana
 
 # ------------------------------------------------------------------------------------------------- nothing can be written
 

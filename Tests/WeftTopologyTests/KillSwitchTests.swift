@@ -65,6 +65,55 @@ import WeftTestSupport
         #expect(shut.send(&refused) == .refused)
     }
 
+    /// A port that leads to a container is open to who is allowed, as one of the host's own is; and to nobody else.
+    @Test(arguments: [
+        ("192.168.0.200", "172.17.0.2", "198.51.100.9", "192.168.0.7"),
+        ("fd00:1::200", "fd00:17::2", "2001:db8::9", "fd00:1::7"),
+    ])
+    func aPublishedPortIsOpenToWhoIsAllowed(
+        _ allowed: String, _ container: String, _ stranger: String, _ here: String
+    ) throws {
+        var firewall = try firewall()
+        func flow(_ source: String, to destination: String, from input: String, out output: String) throws
+            -> (first: ModelPacket, answer: ModelPacket)
+        {
+            let original = ModelPacket.Tuple(try ip(source), 4000, try ip(here), 8080)
+            let first = try packet(source, destination, in: input, out: output) { $0.original = original }
+            let answer = try packet(destination, source, in: output, out: input) {
+                $0.setPorts(4001, 4000)
+                $0.isReply = true
+                $0.original = original
+            }
+            return (first, answer)
+        }
+        var (first, answer) = try flow(allowed, to: container, from: "eth0", out: "docker0")
+        #expect(firewall.forward(&first) == .accepted)
+        #expect(firewall.forward(&answer) == .accepted)
+        // One that was not sent to this host, or belongs to no flow; another who asks.
+        first.original = nil
+        #expect(firewall.forward(&first) == .refused)
+        first.isTracked = false
+        #expect(firewall.forward(&first) == .refused)
+        (first, answer) = try flow(stranger, to: container, from: "eth0", out: "docker0")
+        #expect(firewall.forward(&first) == .refused)
+        #expect(firewall.forward(&answer) == .refused)
+        // Nor do those who are allowed answer others.
+        (first, answer) = try flow(stranger, to: allowed, from: "eth0", out: "eth0")
+        #expect(firewall.forward(&answer) == .refused)
+    }
+
+    /// A source of the mesh's is a forged one by every other way, whatever `allow` holds.
+    @Test func whoIsAllowedForgesNothing() throws {
+        var firewall = try topology(
+            client: "useExit: fra\n    killSwitch: {allow: [10.0.0.0/8]}", more: "access: []"
+        ).firewall(of: "ana")
+        for (source, verdict) in [("10.9.0.1", ModelFirewall.Verdict.accepted), ("10.80.0.1", .refused)] {
+            var packet = try packet(source, "172.17.0.2", in: "eth0", out: "docker0")
+            packet.original = .init(try ip(source), 4000, try ip("192.168.0.7"), 8080)
+            #expect(firewall.forward(&packet) == verdict)
+        }
+    }
+
     @Test func theHostItselfPasses() throws {
         var firewall = try firewall()
         var loopback = try packet("127.0.0.1", "127.0.0.1", out: "lo")
