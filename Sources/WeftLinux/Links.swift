@@ -179,6 +179,14 @@ extension ForeignObject {
         } else {
             description = "\(name) is an interface of kind \(link.kind.isEmpty ? "(hardware)" : link.kind)"
         }
+        if link.name == name, let alias = link.alias, !alias.hasPrefix(Link.alias(mesh: "")),
+            [LiveLink.kernelKind, LiveLink.userspaceKind].contains(link.kind)
+        {
+            // Weft knows its own by that.
+            remedy +=
+                " If it is weft's and somebody has set its alias (\"\(alias)\") since, `ip link set dev \(name) alias "
+                + "\(mesh.alias)` puts that right."
+        }
         self.init(
             kind: "interface", description: description, relation: .blocksLink, remedy: remedy,
             bearsMark: link.name == name && link.alias?.hasPrefix(Link.alias(mesh: "")) == true)
