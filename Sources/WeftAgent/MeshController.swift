@@ -122,6 +122,7 @@ package final class MeshController<Host: MeshHost> {
     package internal(set) var isSettled = false
     private var hints: [String] = []
     var reported: Set<Operation> = []
+    private var chatter = Chatter()
     /// What stands in the way.
     package private(set) var obstacles: [ForeignObject] = []
     private var hindrances: [ForeignObject] = []
@@ -273,6 +274,9 @@ package final class MeshController<Host: MeshHost> {
             return
         }
         observation.map(watchHandshakes)
+        if let untold = chatter.end(at: now) {
+            say(.warning, .drift, "\(untold) more changes from outside were found meanwhile")
+        }
         name(plan)
         decide(plan, at: now)
     }
@@ -292,7 +296,7 @@ package final class MeshController<Host: MeshHost> {
             guarding.forgetOld(at: now)
             return
         }
-        if isSettled { report(drift: operations) }
+        if isSettled { report(drift: operations, at: now) }
         if isSettled, settings.drift == .report {
             (stage, remaining) = (.drifted, plan)
             return
@@ -330,7 +334,7 @@ package final class MeshController<Host: MeshHost> {
         figures.changes += done.count
         if job.isDrift { figures.repairs += 1 } else { figures.applies += 1 }
         remember(job.application)
-        if !done.isEmpty {
+        if !done.isEmpty, !job.isDrift || !chatter.isTooMuch {
             say(job.isDrift ? .info : .notice, .apply, "\(job.isDrift ? "repaired" : "applied") \(list(done))")
         }
         let errors = failed.compactMap { operation, outcome in
@@ -356,11 +360,15 @@ package final class MeshController<Host: MeshHost> {
 
     // MARK: Saying it
 
-    private func report(drift operations: [Operation]) {
+    private func report(drift operations: [Operation], at now: ContinuousClock.Instant) {
         let found = Set(operations)
         defer { hints = [] }
         if found.isSubset(of: reported) { return }
         reported.formUnion(found)
+        if chatter.note(at: now) {
+            figures.drifts += 1
+            return
+        }
         let by = hints.isEmpty ? "" : " (\(hints.joined(separator: "; ")))"
         say(.warning, .drift, "changed from outside: \(list(operations))\(by)")
         figures.drifts += 1

@@ -236,6 +236,29 @@ import WeftTestSupport
         #expect(agent.kernel.links["wg0"]?.mtu == state(3).state.link?.mtu)
     }
 
+    @Test func aStormOfChangesDoesNotFillTheLog() throws {
+        let agent = Agent()
+        agent.host.put(3)
+        try agent.settle()
+        agent.forget()
+        // Something else each time, so that it is repaired at once, for half a minute.
+        for round in 0..<1500 {
+            agent.kernel.links["wg0"]?.mtu = UInt32(9000 - round)
+            agent.controller.wake(.pass)
+            try agent.settle()
+            agent.now += .milliseconds(20)
+        }
+        let found = agent.said(.drift).filter { $0.hasPrefix("changed from outside") }
+        #expect((20...100).contains(found.count))
+        #expect(agent.said(.apply).filter { $0.hasPrefix("repaired") }.count <= 100)
+        let untold = agent.said(.drift).filter { $0.hasSuffix("more changes from outside were found meanwhile") }
+        #expect(!untold.isEmpty)
+        // Each is counted all the same.
+        let counted = untold.compactMap { Int($0.prefix { $0.isNumber }) }.reduce(found.count, +)
+        #expect(counted <= agent.controller.figures.drifts)
+        #expect(agent.controller.figures.drifts > 100)
+    }
+
     @Test func whatFailsIsTriedLessAndLess() throws {
         let agent = Agent()
         agent.host.put(3)
