@@ -58,7 +58,8 @@ gate "masquerade: true"
 labelled gate "masquerading begins" outage "$table"
 same "masquerading begins: and whose" "connections that are to be masqueraded" "$(scope)"
 succeeds "masquerading begins" weft gate apply
-sleep 0.2
+# Until the stream has noticed, and said so.
+sleep 1
 refuses "which ends what was not masqueraded" stream_grows plain 2
 end_stream plain >/dev/null
 
@@ -78,7 +79,7 @@ gate
 labelled gate "masquerading ends" outage "$table"
 same "masquerading ends: and whose" "masqueraded connections" "$(scope)"
 succeeds "masquerading ends" weft gate apply
-sleep 0.2
+sleep 1
 refuses "which ends what was masqueraded" stream_grows masqueraded 2
 end_stream masqueraded >/dev/null
 
