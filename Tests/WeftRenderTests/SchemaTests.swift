@@ -71,7 +71,8 @@ import WeftStatus
         let settled = AgentDocument.Mesh(
             topology: "/etc/weft/topology", stage: "converged",
             revision: AgentDocument.Revision(id: "dc44bc3a96e3", origin: "folder"), problem: nil, failure: nil,
-            onTrial: "dc44bc3a96e3", drift: "repair", remaining: ["route 10.0.0.0/8"], figures: figures, status: status)
+            onTrial: "dc44bc3a96e3", drift: "repair", remaining: ["route 10.0.0.0/8"],
+            obstacles: ["route 10.80.0.2/32 dev eth0. Remove it."], figures: figures, status: status)
         let time = "2026-11-22T20:00:00Z"
         try hold(
             [
