@@ -291,6 +291,7 @@ package final class MeshController<Host: MeshHost> {
         if operations.isEmpty {
             if !plan.endpointsToRemember.isEmpty { remember(Application(plan)) }
             if stage != .converged, !isSettled, force?.revision.origin != .nothing { sayWhatCameOfIt() }
+            if !isSettled { markUndone() }
             stage = plan.obstacles.isEmpty ? .converged : .blocked
             (isSettled, remaining, hints, reported) = (true, nil, [], [])
             guarding.forgetOld(at: now)

@@ -20,8 +20,12 @@ extension MeshController {
 
     private func consider(_ revision: Revision<Host.Source>, at now: ContinuousClock.Instant) {
         if revision.id == trial?.candidate.revision.id { return }
+        let isWithdrawn = withdraw(at: now)
         if revision.id == force?.revision.id {
-            if refusal != nil { say(.notice, .revision, "the topology is again what is in force (\(revision.id))") }
+            if refusal != nil || isWithdrawn {
+                say(.notice, .revision, "the topology is again what is in force (\(revision.id))")
+                if let mesh = force?.mesh, trial == nil { try? closeTrial(of: mesh) }
+            }
             (refusal, rejected) = (nil, nil)
             force?.revision.origin = .folder
         } else if let rejected, revision.id == rejected.id {
@@ -45,7 +49,7 @@ extension MeshController {
             }
             try host.takeCharge(of: candidate.mesh)
             if try isAwaited(candidate, at: now) { return }
-            enforce(candidate)
+            enforce(candidate, isRestored: candidate.revision.origin == .kept && rejected != nil)
             settle(candidate.revision)
         } catch {
             refuse(error)
@@ -53,7 +57,9 @@ extension MeshController {
     }
 
     /// From now on this is what is wanted.
-    func enforce(_ candidate: Force) {
+    ///
+    /// - Parameter isRestored: it was in force before a trial.
+    func enforce(_ candidate: Force, isRestored: Bool = false) {
         force = candidate
         if candidate.revision.origin == .folder { refusal = nil }
         obsolescence = nil
@@ -63,10 +69,11 @@ extension MeshController {
         reported = []
         let origin =
             switch candidate.revision.origin {
+            case .nothing: "there was no topology before: the mesh goes"
+            case _ where isRestored: "topology \(candidate.revision.id), in force again"
             case .folder: "topology \(candidate.revision.id), in force"
             case .kept:
                 "topology \(candidate.revision.id), kept from before, because what is in the folder cannot be used"
-            case .nothing: "there was no topology before: the mesh goes"
             }
         say(.notice, .revision, origin)
         for warning in candidate.compilation.diagnostics { say(.warning, .revision, warning.message) }
@@ -78,6 +85,7 @@ extension MeshController {
         if revision.origin != .folder { return }
         arrears.revision = revision
         catchUp()
+        if let mesh = force?.mesh { try? closeTrial(of: mesh) }
     }
 
     /// What was remembered of the mesh: endpoints' names have their last answers in it.
@@ -110,11 +118,32 @@ extension MeshController {
         }
     }
 
+    /// Of this host and its peers: for the others nothing changes here.
+    private func tellWhoExpired(from old: Compilation, to new: Compilation) {
+        if old.expired == new.expired { return }
+        let peers = Set(old.desired.peerNames.values).union(new.desired.peerNames.values)
+        func tell(_ nodes: [String: UnixTime], _ words: (String, UnixTime, Bool) -> String) {
+            for (name, time) in nodes.sorted(by: { $0.key < $1.key })
+            where name == old.desired.node || peers.contains(name) {
+                say(.notice, .revision, words(name, time, name == old.desired.node))
+            }
+        }
+        tell(new.expired.filter { old.expired[$0.key] == nil }) { name, time, isOwn in
+            isOwn
+                ? "this host, \(name), expired at \(time), as the topology says: its mesh goes"
+                : "\(name) expired at \(time), as the topology says: it is no peer any more"
+        }
+        tell(old.expired.filter { new.expired[$0.key] == nil }) { name, time, isOwn in
+            "\(isOwn ? "this host, \(name)," : name) expires at \(time), which by the clock is yet to come: it is back"
+        }
+    }
+
     func compileAgain() {
         guard let force else { return }
         do throws(AgentProblem) {
             let compilation = try host.compile(force.revision, names: names)
             guard compilation.desired.identity == force.mesh else { return }
+            tellWhoExpired(from: force.compilation, to: compilation)
             let isNew = compilation.desired.state != force.desired.state
             self.force?.compilation = compilation
             if isNew {

@@ -10,16 +10,13 @@ extension MeshController {
     /// Whether a change must prove itself; its trial has begun then.
     func isAwaited(_ candidate: Force, at now: ContinuousClock.Instant) throws(AgentProblem) -> Bool {
         guard candidate.revision.origin == .folder else { return false }
-        if let record = host.trial(of: candidate.mesh) {
-            if record.id == candidate.revision.id { return try resume(candidate, record, at: now) }
-            // What it left is replaced by something else.
-            if record.isDangling { try host.store(nil, of: candidate.mesh) }
+        if let record = host.trial(of: candidate.mesh), record.id == candidate.revision.id {
+            return try resume(candidate, record, at: now)
         }
         guard let before = try before(candidate) else { return false }
         // What was in force before a trial that is still under way is what is gone back to.
         let previous = trial?.previous ?? before
         if candidate.desired.state == previous.desired.state {
-            if trial != nil { try host.store(nil, of: candidate.mesh) }
             trial = nil
             return false
         }
@@ -136,14 +133,44 @@ extension MeshController {
         // Nothing was there before it.
         if force == nil, !record.isUndone, host.kept() == nil { enforce(try nothing(candidate)) }
         var record = record
-        record.isUndone = true
+        record.reason = reason
+        record.isUndone = record.isUndone || force != nil && isSettled
         reject(record, of: candidate.mesh)
         return problem
+    }
+
+    /// What was before a trial is in force again: nobody need take it back any more.
+    func markUndone() {
+        guard rejected != nil, trial == nil, let force, var record = host.trial(of: force.mesh), record.isRejected,
+            !record.isUndone, record.id != force.revision.id
+        else { return }
+        record.isUndone = true
+        reject(record, of: force.mesh)
+    }
+
+    /// What an earlier trial left is replaced by something else. What failed is still not tried again.
+    func closeTrial(of mesh: MeshIdentity) throws(AgentProblem) {
+        guard var record = host.trial(of: mesh), !record.isUndone else { return }
+        record.isUndone = true
+        try host.store(record.isRejected ? record : nil, of: mesh)
     }
 
     /// Who must answer whatever was before.
     private static func named(_ confirm: ConfirmSettings) -> Set<Probe> {
         confirm.needs.union(confirm.addresses.map { Probe($0) })
+    }
+
+    /// The folder holds something else by now than what was about to be tried: that is not tried then.
+    ///
+    /// - Returns: whether anything was.
+    func withdraw(at now: ContinuousClock.Instant) -> Bool {
+        guard isMeasuring else { return false }
+        trial = nil
+        // A trial that it was to replace goes on.
+        if let force, let record = host.trial(of: force.mesh), record.id == force.revision.id {
+            do throws(AgentProblem) { _ = try resume(force, record, at: now) } catch { refuse(error) }
+        }
+        return true
     }
 
     // MARK: Judged
@@ -253,7 +280,6 @@ extension MeshController {
         guard let (trial, candidate, _) = trial, case .judging = trial.phase else { return false }
         self.trial = nil
         settle(candidate.revision)
-        try? host.store(nil, of: candidate.mesh)
         let reason = whom.isEmpty ? words(Array(trial.answered)) + " answered" : whom
         verdict = .confirmed(reason)
         say(.notice, .confirm, "topology \(candidate.revision.id) is confirmed: \(reason)")
@@ -281,7 +307,7 @@ extension MeshController {
             record.reason = reason
             reject(record, of: candidate.mesh)
         }
-        enforce(previous)
+        enforce(previous, isRestored: true)
         // What the host adds may have changed since it was compiled.
         wake(.compile)
         say(.error, .confirm, problem.summary)
@@ -302,6 +328,16 @@ extension MeshController {
         } catch {
             say(.error, .confirm, error.summary)
         }
+    }
+
+    /// The agent ends: from now on nobody watches over a trial.
+    package func leave(at now: ContinuousClock.Instant) {
+        guard let onTrial, let trialEnds else { return }
+        let left = max(0, (trialEnds - now).components.seconds)
+        say(
+            .warning, .confirm,
+            "topology \(onTrial) is on trial, and nobody watches over it from now on: an agent that is started within \(left) "
+                + "s goes on with it; after that the next agent, `weft apply` or `weft revert` takes it back")
     }
 
     // MARK: Asked and told

@@ -148,6 +148,7 @@ final class AgentService {
         loop.run()
         stopWireGuardLog()
         clockKeeper.look(isMoment: true).forEach(emit)
+        for mesh in meshes { mesh.controller.leave(at: .now) }
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent stops; its tunnels stay up"))
         server.close()
         return exitCode
@@ -528,18 +529,16 @@ final class AgentService {
             reload()
             client.send(Array("ok\n".utf8))
             client.finish()
-        case "confirm", "revert":
-            let whom = client.peer.map { "user \($0.user)" } ?? "somebody"
-            let done = meshes.filter { mesh in
-                request == "confirm" ? mesh.controller.confirm(by: whom) : mesh.controller.revert(by: whom)
-            }
-            client.send(Array((done.isEmpty ? "error: no change is on trial\n" : "ok\n").utf8))
-            client.finish()
-            schedule(after: .zero)
         case "events":
             subscribers.removeAll { !$0.isOpen }
             subscribers.append(client)
         default:
+            if let order = TrialOrder(request) {
+                let whom = client.peer.map { "by user \($0.user)" } ?? "by somebody"
+                client.send(Array(order.carryOut(on: meshes.map(\.controller), by: whom).utf8))
+                client.finish()
+                return schedule(after: .zero)
+            }
             client.send(Array("error: no such request; there are status, reload, confirm, revert and events\n".utf8))
             client.finish()
         }

@@ -48,10 +48,8 @@ extension Machine {
     /// Says on standard error what came of this topology, where it was on trial before.
     func tellWhatCame(of loaded: LoadedTopology, _ path: String, on mesh: MeshIdentity) {
         guard let record = trial(of: mesh) else { return }
-        if record.isDangling, !isHeld(mesh) {
-            Terminal.standard.write(
-                "warning: topology \(record.id) was put on trial, and nobody watches over its trial any more: `weft revert` "
-                    + "takes it back, and so does the next apply", to: .error)
+        if let trial = unwatchedTrial(on: mesh.interface) {
+            Terminal.standard.write("warning: \(trial.message): \(trial.remedy)", to: .error)
         } else if record.isRejected, record.id == loaded.files.revision(below: path) {
             Terminal.standard.write(
                 "warning: this topology (\(record.id)) was tried before and taken back: \(record.reason.visible)",

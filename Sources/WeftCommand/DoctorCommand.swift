@@ -73,6 +73,9 @@ struct DoctorCommand: ParsableCommand {
         document.findings += context.compilation.refusals.map {
             Finding("topology", .error, $0.message, remedy: $0.notes.map(\.message).joined(separator: "; "))
         }
+        if let trial = machine.unwatchedTrial(on: context.mesh.interface) {
+            document.findings.append(Finding("trial", .warning, trial.message, remedy: trial.remedy))
+        }
         let memory = try machine.memorySayingProblems(of: context.mesh)
         var reconciler = Reconciler(
             try machine.dataplane(

@@ -50,7 +50,10 @@ struct Job {
         _ machine: Machine, _ secrets: @escaping () throws(DataplaneError) -> SecretArena
     ) throws -> Bool {
         let lock = try machine.lock(mesh)
-        if let host { try takeBackWhatDangles(machine, mesh, host, output) }
+        if let host {
+            try machine.refuseWhileAwaited(mesh)
+            try takeBackWhatDangles(machine, mesh, host, output)
+        }
         let mesh = mesh
         return try runLocked(machine, secrets) { try $0.run(machine, mesh, lock: lock) }
     }

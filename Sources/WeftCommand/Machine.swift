@@ -229,7 +229,7 @@ struct Machine {
     var holders: [String] { state.holders }
 
     /// Whether an agent, or who watches over a trial, holds an interface.
-    func isHeld(_ mesh: MeshIdentity) -> Bool { state.isHeld(mesh.interface) }
+    func isHeld(_ interface: String) -> Bool { state.isHeld(interface) }
 
     /// Keeps the last good topology for the next start, and as what a later change is taken back to.
     func keep(_ files: SourceFiles, of path: String, for mesh: MeshIdentity) throws(DataplaneError) {
@@ -246,7 +246,9 @@ struct Machine {
 
     func keptTopology(of path: String) throws(DataplaneError) -> SourceFiles? { try state.keptTopology(of: path) }
 
-    func trial(of mesh: MeshIdentity) -> TrialRecord? { try? state.trial(of: mesh.interface) }
+    func trial(of mesh: MeshIdentity) -> TrialRecord? { trial(on: mesh.interface) }
+
+    func trial(on interface: String) -> TrialRecord? { try? state.trial(of: interface) }
 
     func store(_ trial: TrialRecord?, of mesh: MeshIdentity) throws(DataplaneError) {
         try state.store(trial, of: mesh.interface)

@@ -47,6 +47,10 @@ struct StatusCommand: ParsableCommand {
             }
             let machine = try Machine(stateDirectory: host.stateDir)
             try sayWhatCannotBeUsed()
+            for name in machine.interfacesWithTrials where interface == nil || name == interface {
+                guard let trial = machine.unwatchedTrial(on: name) else { continue }
+                warn("\(name): \(trial.message): \(trial.remedy)")
+            }
             var dataplane = try machine.dataplane(secrets: { () throws(DataplaneError) in
                 throw DataplaneError(.key, "status needs no key")
             })

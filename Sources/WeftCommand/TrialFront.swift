@@ -88,7 +88,7 @@ struct TrialFront {
 func takeBackWhatDangles(
     _ machine: Machine, _ mesh: MeshIdentity, _ options: HostOptions, _ output: OutputOptions
 ) throws -> Bool {
-    guard var record = machine.trial(of: mesh), record.isDangling else { return false }
+    guard var record = machine.trial(of: mesh), !record.isUndone else { return false }
     let reason = record.reason.isEmpty ? "nobody confirmed it, and who watched over it is gone" : record.reason
     Terminal.standard.write("Topology \(record.id) was on trial: \(reason). It is taken back.", to: .error)
     var job = Job(

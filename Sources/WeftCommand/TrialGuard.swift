@@ -121,7 +121,7 @@ final class TrialGuard {
         let now = ContinuousClock.now
         let next = controller.step(at: now)
         prober.ask(controller, 0)
-        conclude()
+        conclude(at: now)
         for line in problems.lines { say(line) }
         problems.lines = []
         if isOver(at: now) { return loop.stop() }
@@ -192,14 +192,8 @@ final class TrialGuard {
     }
 
     private func answer(_ client: LineServer.Client, _ request: String) {
-        let whom = "by user \(client.peer?.user ?? 0)"
-        let done =
-            switch request {
-            case "confirm": controller.confirm(by: whom)
-            case "revert": controller.revert(by: "taken back \(whom)")
-            default: false
-            }
-        client.send(Array((done ? "ok\n" : "error: no change is on trial\n").utf8))
+        let answer = TrialOrder(request)?.carryOut(on: [controller], by: "by user \(client.peer?.user ?? 0)")
+        client.send(Array((answer ?? "error: no such request; there are confirm and revert\n").utf8))
         client.finish()
         schedule(after: .zero)
     }
@@ -227,7 +221,7 @@ final class TrialGuard {
     }
 
     /// Says what came of an application, once the host was looked at again.
-    private func conclude() {
+    private func conclude(at now: ContinuousClock.Instant) {
         guard let application, application.isFinished, controller.stage != .applying else { return }
         self.application = nil
         var remaining = controller.remaining
@@ -241,7 +235,7 @@ final class TrialGuard {
         let text = PlanOutcomeText(application.plan, labels: host.labels, options: output.text())
         terminal.write(
             text.conclusion(outcomes: application.outcomes, remaining: remaining), terminator: "")
-        nextWord = .now
+        nextWord = now
     }
 
     private func remind(at now: ContinuousClock.Instant) {
@@ -251,7 +245,8 @@ final class TrialGuard {
         if confirm.isManual {
             terminal.write("Keep it? It is taken back in \(seconds) s otherwise. [y/N] ", terminator: "\n", to: .error)
         } else if !controller.missing.isEmpty {
-            terminal.write("\(seconds) s are left: \(controller.missing) must answer.", to: .error)
+            // Where the verdict is written too: what is read from two streams has no order.
+            say("\(seconds) s are left: \(controller.missing) must answer")
         }
     }
 

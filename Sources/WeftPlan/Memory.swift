@@ -136,6 +136,12 @@ package struct TrialRecord: Hashable, Sendable {
         self.isRejected = isRejected
     }
 
-    /// Whether what it changed is still there, and its time is over once nobody watches over it.
-    package var isDangling: Bool { !isResumable && !isUndone }
+    /// Whether what it changed may still be there, and nobody who is started again goes on with it: asked where nobody
+    /// watches over it.
+    package func isDangling(at now: UnixTime) -> Bool {
+        !isUndone && (isRejected || !isResumable || deadline <= now)
+    }
+
+    /// Whether the agent that began it still goes on with it: asked where nobody watches over it.
+    package func isAwaited(at now: UnixTime) -> Bool { !isUndone && !isDangling(at: now) }
 }

@@ -12,6 +12,8 @@ package struct Compilation: Sendable {
     package var refusals: [Diagnostic]
     /// When the state changes by itself, because a node expires; nil where none will.
     package var nextChange: UnixTime?
+    /// Nodes that have expired, and since when.
+    package var expired: [String: UnixTime] = [:]
     /// Whether some sysctls hang on facts that were not looked up.
     package var hasOpenSysctls = false
 }
@@ -22,7 +24,11 @@ extension Topology {
     /// - Parameter node: an index into `nodes`.
     package func compile(for node: Int, facts: HostFacts, at time: UnixTime) -> Compilation {
         var compiler = Compiler(topology: self, node: node, facts: facts, time: time)
-        return compiler.compile()
+        var compilation = compiler.compile()
+        for node in nodes where !node.isDisabled && !node.isActive(at: time) {
+            compilation.expired[node.name] = node.expires
+        }
+        return compilation
     }
 }
 

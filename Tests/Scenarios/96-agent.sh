@@ -208,6 +208,7 @@ eventually 8 "and goes when its time has come" gone
 now=$(date -u +%s)
 at=$(date -u -d "$expires" +%s)
 [ $((now - at)) -le 2 ] && ok "on the second" || fail "on the second" "at $at" "at $now"
+said "ana expired at $expires, as the topology says" && ok "the log says why" || fail "the log says why" "ana expired at $expires" "$(tail -3 "$agent_log")"
 exchange 6
 eventually 5 "and comes back" peer_is 6
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Changes on trial: a commit that cuts a host off is taken back by that host alone, also when its agent is killed meanwhile;
 # one that does not is kept.
-# timeout: 300
+# timeout: 400
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
@@ -116,6 +116,80 @@ topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1" "mtu: 1340"
 eventually 10 "a third comes" mtu_is 1340
 succeeds "it is taken back by hand" enter bob "$WEFT" revert
 eventually 5 "and is gone" mtu_is 1360
+
+# -------------------------------------------------------------------------------------- an agent that stops meanwhile
+agent_stop() { # HOST
+    kill "${agents[$1]}"
+    wait "${agents[$1]}" 2>/dev/null
+}
+lab=$(mesh_folder bob)/lab
+mkdir "$lab"
+enter bob "$WEFT" key generate --output /etc/weft/lab.key >/dev/null
+lab() { # PORT
+    cat >"$lab/.new" <<END
+mesh: {name: lab, interface: wg1, addresses: [10.90.0.0/16]}
+nodes:
+  bob: {publicKey: $(enter bob "$WEFT" key public /etc/weft/lab.key), addresses: [10.90.0.1], listenPort: $1}
+END
+    mv "$lab/.new" "$lab/mesh.yaml"
+}
+manual() { # TOPOLOGY…
+    launch bob "$WEFT" agent run --poll 1 --confirm-within 15 --confirm-manually --private-key /etc/weft/private.key \
+        --private-key /etc/weft/lab.key "$@" >>"$(mesh_folder bob)/agent.log" 2>&1
+    agents[bob]=$!
+}
+bob_mtu() { topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1" "mtu: $1"; }
+bob_mtu 1320
+eventually 10 "a fourth comes" mtu_is 1320
+agent_stop bob
+said bob "is on trial, and nobody watches over it from now on" && ok "an agent that stops says what becomes of it" ||
+    fail "an agent that stops says what becomes of it" "nobody watches" "$(tail -3 "$(mesh_folder bob)/agent.log")"
+gone="and the agent that watched over it has ended"
+contains "so does plan" "$gone" "$(weft bob plan 2>&1)"
+contains "and status" "$gone" "$(weft bob status 2>&1)"
+contains "and doctor" "$gone" "$(weft bob doctor --offline 2>&1)"
+exits 1 "apply does not adopt it" weft bob apply
+contains "and says why" "start the agent, which goes on with it" "$output"
+exits 1 "nobody is there to keep it" enter bob "$WEFT" confirm
+contains "which is said" "$gone" "$output"
+succeeds "by hand it is taken back" enter bob "$WEFT" revert
+mtu_is 1360 && ok "and is gone" || fail "and is gone" 1360 "$(enter bob cat /sys/class/net/wg0/mtu)"
+bob_mtu 1310
+manual "$topology"
+eventually 10 "a fifth comes" mtu_is 1310
+agent_stop bob
+is_over() { weft bob plan 2>&1 | grep -qF "nobody watches over its trial any more"; }
+eventually 20 "its time is over, and plan says so" is_over
+bob_mtu 1300
+succeeds "the next apply" weft bob apply
+contains "takes it back" "was on trial: nobody confirmed it, and who watched over it is gone. It is taken back." "$output"
+contains "to what was before" "MTU 1310 → 1360" "$output"
+contains "before it goes on" "MTU 1360 → 1300" "$output"
+mtu_is 1300 && ok "with what the folder holds" || fail "with what the folder holds" 1300 "$(enter bob cat /sys/class/net/wg0/mtu)"
+
+# Two topologies, each with a change on trial.
+lab 51998
+manual "$topology" "$lab"
+wg1_port() { [ "$(enter bob wg show wg1 listen-port 2>/dev/null)" = "$1" ]; }
+eventually 15 "another topology" wg1_port 51998
+sleep 1
+bob_mtu 1290
+lab 51999
+both() { mtu_is 1290 && wg1_port 51999; }
+eventually 15 "two changes are on trial" both
+exits 1 "which one is confirmed must be said" enter bob "$WEFT" confirm
+contains "of these" "changes are on trial on wg0, wg1: name one with --interface" "$output"
+exits 1 "the agent asks the same" enter bob "$WEFT" confirm --socket /run/weft/agent.sock
+contains "of these" "changes are on trial on wg0, wg1: name one with --interface" "$output"
+exits 1 "one that is none is not confirmed" enter bob "$WEFT" confirm --interface wg7
+contains "which is said" "no change is on trial on wg7" "$output"
+succeeds "one is confirmed" enter bob "$WEFT" confirm --interface wg1
+succeeds "the other is taken back" enter bob "$WEFT" revert
+eventually 5 "it is gone" mtu_is 1300
+wg1_port 51999 && ok "the one that was confirmed stays" || fail "the one that was confirmed stays" 51999 "$(enter bob wg show wg1 listen-port)"
+agent_stop bob
+succeeds "bob: the other mesh goes" enter bob "$WEFT" down --yes --interface wg1
+manual "$topology"
 
 # --------------------------------------------------------------------- a kill switch that cuts off whoever administers it
 kill "${agents[bob]}"

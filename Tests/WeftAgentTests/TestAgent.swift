@@ -42,6 +42,8 @@ final class FakeHost: MeshHost {
     var memory = MeshMemory()
     var compiled = 0
     var namesSeen: [String: [IPAddress]] = [:]
+    /// Nodes that have expired by now.
+    var expired: [String: UnixTime] = [:]
     var record: TrialRecord?
     var recordFailure: AgentProblem?
     var clock = UnixTime(seconds: 1_800_000_000)
@@ -79,7 +81,8 @@ final class FakeHost: MeshHost {
             return Compilation(desired: nothing, diagnostics: [], refusals: [], nextChange: nil)
         }
         return Compilation(
-            desired: state(revision.source, other ?? mesh), diagnostics: [], refusals: [], nextChange: nil)
+            desired: state(revision.source, other ?? mesh), diagnostics: [], refusals: [], nextChange: nil,
+            expired: expired)
     }
 
     func endpointNames(_ revision: Revision<Int>) -> [String] { ["fra.example.net"] }

@@ -83,7 +83,8 @@ import WeftTestSupport
         while agent.now - start < .seconds(70) { try agent.sleep() }
         #expect(try agent.isAsWanted(1))
         #expect(agent.said(.confirm).last?.hasPrefix("topology \(seed) was taken back: no answer from") == true)
-        #expect(agent.host.record?.isRejected == true)
+        #expect(agent.host.record?.isRejected == true && agent.host.record?.isUndone == true)
+        #expect(agent.said(.revision).last == "topology 1, in force again")
 
         // It is not tried again until it changes.
         agent.answers = { _ in true }
@@ -164,6 +165,98 @@ import WeftTestSupport
         #expect(agent.controller.problem == nil)
     }
 
+    /// An edit put back while it is found out who answers.
+    @Test func whatIsPutBackBeforeItsTrialIsNeverMade() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        let mutations = agent.kernel.mutations
+        put(seed, agent)
+        try agent.settle()
+        #expect(agent.controller.isMeasuring)
+        put(1, agent)
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(agent.kernel.mutations == mutations)
+        #expect(agent.controller.force?.revision.id == "1" && agent.controller.onTrial == nil)
+        #expect(agent.said(.revision).last == "the topology is again what is in force (1)")
+        #expect(agent.host.record == nil && agent.host.keptRevision?.id == "1")
+    }
+
+    /// So is one that failed before, put back while another one is about to be tried.
+    @Test func aFailedOnePutBackEndsTheNextOnesTrialBeforeItBegins() throws {
+        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
+        let seed = try neighbour()
+        put(seed, agent)
+        for _ in 0..<4 { try agent.sleep() }
+        #expect(agent.controller.revert(by: "a person"))
+        try agent.settle()
+        revive(agent)
+        agent.controller.wake(.pass)
+        for _ in 0..<2 { try agent.sleep() }
+        put(try neighbour(after: seed), agent)
+        try agent.settle()
+        #expect(agent.controller.isMeasuring)
+        put(seed, agent)
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(try agent.isAsWanted(1))
+        #expect(agent.controller.onTrial == nil)
+        #expect(agent.controller.problem?.summary.hasPrefix("topology \(seed) was taken back") == true)
+    }
+
+    @Test func anAgentThatStopsSaysWhatBecomesOfATrial() throws {
+        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
+        agent.controller.leave(at: agent.now)
+        #expect(agent.said(.confirm).isEmpty)
+        let seed = try neighbour()
+        put(seed, agent)
+        for _ in 0..<4 { try agent.sleep() }
+        agent.controller.leave(at: agent.now)
+        #expect(
+            agent.said(.confirm).last?.hasPrefix(
+                "topology \(seed) is on trial, and nobody watches over it from now on") == true)
+        #expect(agent.host.record?.isAwaited(at: agent.host.clock) == true)
+        #expect(agent.host.record?.isDangling(at: UnixTime(seconds: agent.host.clock.seconds + 100)) == true)
+    }
+
+    /// What an earlier trial left must not be gone back to when something else is in force since.
+    @Test func aTopologyAfterALeftTrialClosesIt() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.host.record = TrialRecord(
+            id: "another", deadline: agent.host.clock, wanted: [], isRejected: false)
+        let next = Agent(host: agent.host)
+        next.now = agent.now
+        agent.host.put(seed)
+        for _ in 0..<3 { try next.sleep() }
+        #expect(try next.isAsWanted(seed))
+        #expect(agent.host.record == nil)
+    }
+
+    @Test func whoExpiresIsNamed() throws {
+        let agent = try settled(settings)
+        let name = try #require(state(1).peerNames.values.sorted().first)
+        agent.host.expired = [name: agent.host.clock, "nobody-here": agent.host.clock]
+        agent.controller.wake(.compile)
+        try agent.settle()
+        #expect(
+            agent.said(.revision) == [
+                "\(name) expired at \(agent.host.clock), as the topology says: it is no peer any more"
+            ])
+        agent.controller.wake(.compile)
+        try agent.settle()
+        #expect(agent.said(.revision).count == 1)
+        agent.forget()
+        agent.host.expired[state(1).node] = agent.host.clock
+        agent.controller.wake(.compile)
+        try agent.settle()
+        #expect(agent.said(.revision).last?.hasPrefix("this host, \(state(1).node), expired at") == true)
+        agent.forget()
+        // The clock was set back.
+        agent.host.expired = [:]
+        agent.controller.wake(.compile)
+        try agent.settle()
+        #expect(agent.said(.revision).contains { $0.hasPrefix("\(name) expires at") })
+    }
+
     @Test func anAgentThatWasKilledGoesOn() throws {
         let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
         let seed = try neighbour()
@@ -205,6 +298,8 @@ import WeftTestSupport
         try next.settle()
         #expect(try next.isAsWanted(1))
         #expect(next.controller.problem?.summary.contains("it was not confirmed in time") == true)
+        #expect(next.host.record?.reason == "it was not confirmed in time" && next.host.record?.isUndone == true)
+        #expect(next.said(.revision).contains("topology 1, in force again"))
         // And so does the one after it.
         let third = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
         try third.settle()
@@ -345,7 +440,7 @@ import WeftTestSupport
             next.now = agent.now
             for _ in 0..<3 { try next.sleep() }
             if hadBefore { #expect(try next.isAsWanted(1)) } else { #expect(next.kernel.links["wg0"] == nil) }
-            #expect(agent.host.record?.isRejected == true && agent.host.record?.isDangling == false)
+            #expect(agent.host.record?.isRejected == true && agent.host.record?.isUndone == true)
         }
     }
 

@@ -64,9 +64,14 @@ import WeftPlan
         try folder().store(record, of: "wg0")
         #expect(try folder().trial(of: "wg0") == record)
         #expect(folder().interfacesWithTrials == ["wg0"])
-        #expect(record.isDangling)
+        let (before, after) = (UnixTime(seconds: 1_799_999_999), UnixTime(seconds: 1_800_000_001))
+        #expect(record.isDangling(at: before) && !record.isAwaited(at: before))
+        // An agent's is gone on with while there is time.
+        record.isResumable = true
+        #expect(!record.isDangling(at: before) && record.isAwaited(at: before))
+        #expect(record.isDangling(at: after) && !record.isAwaited(at: after))
         record.isUndone = true
-        #expect(!record.isDangling)
+        #expect(!record.isDangling(at: after) && !record.isAwaited(at: before))
         // A machine that was started anew gives it no time.
         #expect(try folder(boot: "b").trial(of: "wg0")?.deadline == UnixTime(seconds: 0))
         // As an earlier weft wrote it.
@@ -74,7 +79,7 @@ import WeftPlan
             #"{"version": 1, "bootID": "a", "topology": "x", "deadline": 5, "wanted": [], "isRejected": true}"#,
             to: "state/host/wg1-trial.json")
         let old = try #require(try folder().trial(of: "wg1"))
-        #expect(old.isRejected && old.isResumable && !old.isDangling)
+        #expect(old.isRejected && old.isResumable && old.isDangling(at: before))
         try folder().store(nil, of: "wg0")
         #expect(try folder().trial(of: "wg0") == nil)
     }
