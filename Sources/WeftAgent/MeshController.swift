@@ -94,7 +94,7 @@ package final class MeshController<Host: MeshHost> {
     /// What a person must know.
     package var problem: AgentProblem? { rival ?? refusal ?? obsolescence }
     package private(set) var stage = Stage.waiting
-    package private(set) var observation: Observation?
+    package internal(set) var observation: Observation?
     /// What differs, where that is not being repaired.
     package private(set) var remaining: Plan?
     /// Why the kernel could not be read.
@@ -111,7 +111,7 @@ package final class MeshController<Host: MeshHost> {
     var pending: Wake = [.topology]
     /// Whether a pass went before it already.
     private var isCompileOverdue = false
-    private var reconciler: Reconciler<Host.Plane>?
+    var reconciler: Reconciler<Host.Plane>?
     var memory = MeshMemory()
     var names: [String: [IPAddress]] = [:]
     private var job: Job?

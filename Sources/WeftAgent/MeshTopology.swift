@@ -24,7 +24,9 @@ extension MeshController {
         if revision.id == force?.revision.id {
             if refusal != nil || isWithdrawn {
                 say(.notice, .revision, "the topology is again what is in force (\(revision.id))")
-                if let mesh = force?.mesh, trial == nil { try? closeTrial(of: mesh) }
+                if let mesh = force?.mesh, trial == nil, host.trial(of: mesh)?.isRejected == false {
+                    try? closeTrial(of: mesh)
+                }
             }
             (refusal, rejected) = (nil, nil)
             force?.revision.origin = .folder

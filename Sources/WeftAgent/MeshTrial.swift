@@ -28,6 +28,7 @@ extension MeshController {
             var next = Trial(
                 phase: .measuring(until: now), settings: confirm, probes: old.measure, names: old.names, nextRound: now)
             next.answered = old.measure
+            next.rekeyed = old.rekeyed
             trial = (next, candidate, previous)
             return true
         }
@@ -99,26 +100,29 @@ extension MeshController {
     }
 
     /// An agent that was killed goes on with the trial while there is time; afterwards, the change has failed.
-    private func resume(
+    func resume(
         _ candidate: Force, _ record: TrialRecord, at now: ContinuousClock.Instant
     ) throws(AgentProblem) -> Bool {
         guard force == nil || trial == nil else { return false }
         let interface = candidate.mesh.interface
         let confirm = settings.confirm ?? .automatic
         // A clock that was set back must not leave a bad change in force for longer than was agreed to.
-        let left = min(record.deadline.seconds(since: host.now()), confirm.within.components.seconds)
-        let probes = Set(record.wanted.map { Probe($0, interface: interface) }).union(Self.named(confirm))
+        let most = record.handshakes.isEmpty ? confirm.within : max(confirm.within, Trial.longest)
+        let left = min(record.deadline.seconds(since: host.now()), most.components.seconds)
+        var probes = Set(record.wanted.map { Probe($0, interface: interface) }).union(Self.named(confirm))
+        for name in record.handshakes {
+            guard let address = host.address(ofNode: name, in: candidate.revision) else { continue }
+            probes.insert(.peer(name: name, address))
+        }
         guard !record.isRejected, record.isResumable, left > 0, let kept = host.kept(),
             confirm.isManual || !probes.isEmpty
         else { throw try rejection(of: record, candidate) }
         let previous = Force(revision: kept, compilation: try host.compile(kept, names: names))
-        trial = (
-            Trial(
-                phase: .judging(until: now + .seconds(left)), settings: confirm, probes: probes,
-                nextRound: now + Trial.round),
-            candidate,
-            previous
-        )
+        var next = Trial(
+            phase: .judging(until: now + .seconds(left)), settings: confirm, probes: probes,
+            nextRound: now + Trial.round)
+        next.rekeyed = Set(record.handshakes.compactMap(candidate.key))
+        trial = (next, candidate, previous)
         enforce(candidate)
         say(.notice, .confirm, "topology \(record.id) is still on trial, for \(left) s")
         return true
@@ -139,38 +143,9 @@ extension MeshController {
         return problem
     }
 
-    /// What was before a trial is in force again: nobody need take it back any more.
-    func markUndone() {
-        guard rejected != nil, trial == nil, let force, var record = host.trial(of: force.mesh), record.isRejected,
-            !record.isUndone, record.id != force.revision.id
-        else { return }
-        record.isUndone = true
-        reject(record, of: force.mesh)
-    }
-
-    /// What an earlier trial left is replaced by something else. What failed is still not tried again.
-    func closeTrial(of mesh: MeshIdentity) throws(AgentProblem) {
-        guard var record = host.trial(of: mesh), !record.isUndone else { return }
-        record.isUndone = true
-        try host.store(record.isRejected ? record : nil, of: mesh)
-    }
-
     /// Who must answer whatever was before.
     private static func named(_ confirm: ConfirmSettings) -> Set<Probe> {
         confirm.needs.union(confirm.addresses.map { Probe($0) })
-    }
-
-    /// The folder holds something else by now than what was about to be tried: that is not tried then.
-    ///
-    /// - Returns: whether anything was.
-    func withdraw(at now: ContinuousClock.Instant) -> Bool {
-        guard isMeasuring else { return false }
-        trial = nil
-        // A trial that it was to replace goes on.
-        if let force, let record = host.trial(of: force.mesh), record.id == force.revision.id {
-            do throws(AgentProblem) { _ = try resume(force, record, at: now) } catch { refuse(error) }
-        }
-        return true
     }
 
     // MARK: Judged
@@ -207,21 +182,23 @@ extension MeshController {
     private func ask(_ trial: inout Trial, _ candidate: Force) {
         for probe in trial.missing {
             guard case .peer(let name, _) = probe,
-                let key = candidate.desired.peerNames.first(where: { $0.value == name })?.key,
-                let statistics = observation?.statistics(of: key)
+                let key = candidate.key(of: name), let statistics = observation?.statistics(of: key)
             else { continue }
-            if let old = trial.baselines[name], statistics.isHeard(since: old) {
-                trial.answered.insert(probe)
-            } else if trial.baselines[name] == nil {
+            guard let old = trial.baselines[name] else {
                 trial.baselines[name] = statistics
+                continue
             }
+            let isProved =
+                trial.rekeyed.contains(key) ? statistics.hasHandshake(since: old) : statistics.isHeard(since: old)
+            if isProved { trial.answered.insert(probe) }
         }
         due = trial.missing
         if trial.missing.contains(where: \.isPeer) { wake(.pass) }
     }
 
     private func begin(_ trial: inout Trial, _ candidate: Force, _ previous: Force, at now: ContinuousClock.Instant) {
-        let confirm = trial.settings
+        var confirm = trial.settings
+        trial.rekeyed.formUnion(rekeyed(by: candidate))
         // Who does not answer before is not asked afterwards; what was named must answer.
         let named = Self.named(confirm)
         trial.probes = named
@@ -229,12 +206,17 @@ extension MeshController {
         for probe in trial.answered {
             if let name = trial.names[probe] {
                 guard let address = host.address(ofNode: name, in: candidate.revision) else { continue }
-                trial.probes.insert(Probe(address, interface: candidate.mesh.interface))
+                let isRekeyed = candidate.key(of: name).map(trial.rekeyed.contains) ?? false
+                trial.probes.insert(
+                    isRekeyed
+                        ? .peer(name: name, address) : Probe(address, interface: candidate.mesh.interface))
             } else {
                 trial.probes.insert(probe)
             }
         }
         trial.answered = []
+        prepareHandshakes(&trial, candidate)
+        confirm = trial.settings
         trial.phase = .judging(until: now + confirm.within)
         trial.nextRound = now + Trial.round
         if trial.probes.isEmpty, !confirm.isManual {
@@ -253,6 +235,9 @@ extension MeshController {
             id: candidate.revision.id, deadline: deadline,
             wanted: trial.probes.subtracting(named).compactMap(\.echoed), isRejected: false)
         record.isResumable = settings.resumesTrials
+        record.handshakes = trial.probes.subtracting(named).compactMap { probe in
+            if case .peer(let name, _) = probe { name } else { nil }
+        }.sorted()
         do throws(AgentProblem) {
             // What is to be gone back to is kept before anything is changed.
             try host.keep(previous.revision)
@@ -307,6 +292,7 @@ extension MeshController {
             record.reason = reason
             reject(record, of: candidate.mesh)
         }
+        tellWhatIsNotRestored(trial, candidate, previous)
         enforce(previous, isRestored: true)
         // What the host adds may have changed since it was compiled.
         wake(.compile)
@@ -320,7 +306,7 @@ extension MeshController {
             ? "nobody confirmed it" : "no answer from \(words(trial.missing))"
     }
 
-    private func reject(_ record: TrialRecord, of mesh: MeshIdentity) {
+    func reject(_ record: TrialRecord, of mesh: MeshIdentity) {
         var record = record
         record.isRejected = true
         do throws(AgentProblem) {
@@ -328,16 +314,6 @@ extension MeshController {
         } catch {
             say(.error, .confirm, error.summary)
         }
-    }
-
-    /// The agent ends: from now on nobody watches over a trial.
-    package func leave(at now: ContinuousClock.Instant) {
-        guard let onTrial, let trialEnds else { return }
-        let left = max(0, (trialEnds - now).components.seconds)
-        say(
-            .warning, .confirm,
-            "topology \(onTrial) is on trial, and nobody watches over it from now on: an agent that is started within \(left) "
-                + "s goes on with it; after that the next agent, `weft apply` or `weft revert` takes it back")
     }
 
     // MARK: Asked and told

@@ -45,7 +45,8 @@ package struct ConfirmSettings: Sendable {
 package enum Probe: Hashable, Sendable {
     /// An echo request. The interface that it must go out by; nil: as the host's routes say.
     case echo(IPAddress, interface: String?)
-    /// Whether WireGuard has heard from a node since the change; an echo request to its address makes it try.
+    /// Whether WireGuard has heard from a node since the change, or, where the session of before outlives that, has had a new
+    /// handshake with it; an echo request to its address makes it try.
     case peer(name: String, IPAddress)
     /// Whether what was sent to the other end of a connection since the change was received there; where that is not
     /// `strict`, also that nothing was sent.
@@ -101,7 +102,7 @@ struct Trial {
     }
 
     var phase: Phase
-    let settings: ConfirmSettings
+    var settings: ConfirmSettings
     /// All that are asked; while measuring, those that might answer.
     var probes: Set<Probe>
     /// Which node is asked by a probe, before the change.
@@ -112,6 +113,8 @@ struct Trial {
     var nextRound: ContinuousClock.Instant
     /// Whether the host was as wanted when the last questions were asked.
     var hasSettled = false
+    /// Peers whose session of before outlives the change: only a new handshake proves anything of them.
+    var rekeyed: Set<PublicKey> = []
     /// What WireGuard knew of nodes when the change was made.
     var baselines: [String: PeerStatistics] = [:]
 
@@ -122,15 +125,6 @@ struct Trial {
     static let most = 16
     static let measuring = Duration.seconds(1)
     static let round = Duration.seconds(1)
-}
-
-extension PeerStatistics {
-    /// Whether something came from the peer after `old`.
-    func isHeard(since old: PeerStatistics) -> Bool {
-        if receivedBytes > old.receivedBytes { return true }
-        guard let last = lastHandshake else { return false }
-        return old.lastHandshake.map { last != $0 } ?? true
-    }
 }
 
 extension Observation {

@@ -111,6 +111,7 @@ extension StateFolder {
         record.isResumable = file.isResumable ?? true
         record.isUndone = file.isUndone ?? false
         record.reason = file.reason ?? ""
+        record.handshakes = file.handshakes ?? []
         return record
     }
 
@@ -127,6 +128,7 @@ extension StateFolder {
             file.isResumable = trial.isResumable
             file.isUndone = trial.isUndone
             file.reason = trial.reason
+            file.handshakes = trial.handshakes
         }
     }
 

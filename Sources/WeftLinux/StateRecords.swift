@@ -88,6 +88,7 @@ struct TrialFile: StateRecord {
     var isResumable: Bool?
     var isUndone: Bool?
     var reason: String?
+    var handshakes: [String]?
 }
 
 /// Why bytes are no record of this kind.

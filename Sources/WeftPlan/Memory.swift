@@ -119,6 +119,8 @@ package struct TrialRecord: Hashable, Sendable {
     package var deadline: UnixTime
     /// Addresses that must answer by the mesh's interface.
     package var wanted: [IPAddress]
+    /// Nodes with which there must be a new handshake.
+    package var handshakes: [String] = []
     /// It failed: it is not tried again until it changes.
     package var isRejected: Bool
     /// Whether whoever put it on trial goes on with it when started again. Where not, it has failed when nobody watches

@@ -36,7 +36,9 @@ import WeftTestSupport
     }
 
     /// The seed of a topology that differs from the first, and shares a peer that can be asked in both.
-    private func neighbour(after seed: Int = 1) throws -> Int {
+    ///
+    /// - Parameter rekeying: whether it has another preshared key with such a one; else with nobody.
+    private func neighbour(after seed: Int = 1, rekeying: Bool = false) throws -> Int {
         let host = FakeHost()
         func addresses(_ seed: Int) -> [String: IPAddress] {
             var found: [String: IPAddress] = [:]
@@ -47,7 +49,22 @@ import WeftTestSupport
         }
         let first = addresses(1)
         return try #require(
-            (seed + 1..<seed + 200).first { seed in addresses(seed).keys.contains { first[$0] != nil } })
+            (seed + 1..<seed + 200).first { seed in
+                let rekeyed = rekeyed(seed)
+                if rekeyed.isEmpty == rekeying { return false }
+                return addresses(seed).keys.contains { first[$0] != nil && (!rekeying || rekeyed[$0] != nil) }
+            })
+    }
+
+    /// The peers that have another preshared key in a topology than in the first, by name.
+    private func rekeyed(_ seed: Int) -> [String: PublicKey] {
+        var found: [String: PublicKey] = [:]
+        for peer in state(seed).state.peers {
+            let old = state(1).state.peers.first { $0.publicKey == peer.publicKey }
+            guard let old, old.presharedKey != peer.presharedKey else { continue }
+            found[state(seed).peerNames[peer.publicKey] ?? ""] = peer.publicKey
+        }
+        return found
     }
 
     @Test func theFirstTopologyIsNotOnTrial() throws {
@@ -94,6 +111,70 @@ import WeftTestSupport
         for _ in 0..<5 { try agent.sleep() }
         #expect(agent.kernel.mutations == mutations)
         #expect(agent.controller.problem?.summary.contains("was taken back") == true)
+    }
+
+    /// The session of before answers, whatever becomes of the next handshake.
+    @Test func anotherPresharedKeyIsProvedByAHandshakeAlone() throws {
+        for isRight in [true, false] {
+            let agent = try settled(settings)
+            let seed = try neighbour(rekeying: true)
+            agent.answers = { _ in true }
+            put(seed, agent)
+            for _ in 0..<12 { try agent.sleep() }
+            #expect(try agent.isAsWanted(seed))
+            #expect(agent.controller.onTrial == "\(seed)")
+            #expect(agent.controller.missing.contains("(by a handshake)"))
+            #expect(agent.host.record?.handshakes.isEmpty == false)
+            #expect(agent.said(.confirm).contains { $0.contains("outlives the change of its key: only its next") })
+            // Bytes are what the session of before receives.
+            for key in rekeyed(seed).values {
+                let old = agent.kernel.links["wg0"]?.statistics[key]?.lastHandshake
+                agent.kernel.links["wg0"]?.statistics[key] = PeerStatistics(
+                    lastHandshake: isRight ? agent.host.clock : old, receivedBytes: 10_000)
+            }
+            for _ in 0..<12 { try agent.sleep() }
+            #expect((agent.controller.onTrial == nil) == isRight)
+            // As long as the session can live, and no longer.
+            let start = agent.now
+            while agent.now - start < .seconds(150) { try agent.sleep() }
+            #expect((agent.controller.onTrial == nil) == isRight)
+            while agent.now - start < .seconds(200) { try agent.sleep() }
+            #expect(agent.controller.onTrial == nil)
+            #expect(try agent.isAsWanted(isRight ? seed : 1))
+        }
+    }
+
+    @Test func aSecondChangeIsNoWayAroundAHandshake() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour(rekeying: true)
+        agent.answers = { _ in true }
+        put(seed, agent)
+        for _ in 0..<6 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)")
+        agent.host.folder = .good(Revision(id: "the same again", origin: .folder, source: seed))
+        agent.controller.wake(.topology)
+        for _ in 0..<12 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "the same again")
+        #expect(agent.controller.missing.contains("(by a handshake)"))
+    }
+
+    @Test func anAgentThatWasKilledGoesOnWaitingForAHandshake() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour(rekeying: true)
+        agent.answers = { _ in true }
+        put(seed, agent)
+        for _ in 0..<6 { try agent.sleep() }
+        let next = Agent(host: agent.host, confirm: settings)
+        next.now = agent.now
+        next.answers = { _ in true }
+        for _ in 0..<12 { try next.sleep() }
+        #expect(next.controller.onTrial == "\(seed)")
+        for key in rekeyed(seed).values {
+            next.kernel.links["wg0"]?.statistics[key] = PeerStatistics(lastHandshake: next.host.clock)
+        }
+        for _ in 0..<6 { try next.sleep() }
+        #expect(next.controller.onTrial == nil)
+        #expect(try next.isAsWanted(seed))
     }
 
     @Test func namedAddressesMustAnswer() throws {

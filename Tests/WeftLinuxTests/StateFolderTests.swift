@@ -61,6 +61,7 @@ import WeftPlan
             wanted: [try #require(IPAddress("10.80.0.1"))],
             isRejected: false)
         (record.isResumable, record.reason) = (false, "no answer from fra")
+        record.handshakes = ["fra"]
         try folder().store(record, of: "wg0")
         #expect(try folder().trial(of: "wg0") == record)
         #expect(folder().interfacesWithTrials == ["wg0"])
