@@ -39,6 +39,7 @@ struct in_addr { __be32 address; };
 struct in6_addr { __be32 address[4]; };
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
+#include <linux/netfilter_ipv4.h>
 #undef in_addr
 #undef in6_addr
 #undef _LINUX_IN_H

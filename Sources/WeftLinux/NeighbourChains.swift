@@ -5,15 +5,6 @@ import Glibc
 import Netlink
 import WeftModel
 
-/// A chain of another program's.
-struct NeighbourChain: Hashable {
-    /// NFPROTO_*
-    var family: UInt8
-    var table: String
-    var name: String
-    var base: FirewallChain.Base?
-}
-
 /// What a rule asks or does, as far as it matters here.
 enum NeighbourExpression {
     typealias Register = FirewallExpression.Register
@@ -39,6 +30,8 @@ enum NeighbourExpression {
     case changesSource, changesTarget
     /// The packet's mark is set.
     case marks
+    /// The packet belongs to no connection from here on, where it did not yet.
+    case untracks
     /// A condition that holds for some packets, without regard to what they are: a rate, a quota.
     case some
     /// A condition that is not understood.
@@ -67,70 +60,6 @@ struct NeighbourRule {
     var expressions: [NeighbourExpression] = []
     /// Whether its comment says that it is about weft.
     var isAboutWeft = false
-}
-
-/// Takes the chains of all tables, of all families that carry IP.
-struct NeighbourChainReading: MessageConsumer {
-    private(set) var chains: [NeighbourChain] = []
-
-    mutating func reset() { chains = [] }
-
-    mutating func take(_ message: Message) -> Bool {
-        guard message.type == UInt16(nfTables: NFT_MSG_NEWCHAIN) else { return true }
-        guard let family = message.payload.load(at: 0, as: UInt8.self) else { return false }
-        guard [NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6].contains(where: { UInt8($0) == family }) else { return true }
-        var chain = NeighbourChain(family: family, table: "", name: "")
-        var policy = UInt32(bitPattern: NF_ACCEPT)
-        var type = ""
-        var hook: (number: UInt32, priority: Int32)?
-        var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
-        while attributes.next() {
-            switch nft_chain_attributes(rawValue: UInt32(attributes.type)) {
-            case NFTA_CHAIN_TABLE: chain.table = String(kernelText: attributes.payload)
-            case NFTA_CHAIN_NAME: chain.name = String(kernelText: attributes.payload)
-            case NFTA_CHAIN_POLICY: policy = attributes.number()
-            case NFTA_CHAIN_TYPE: type = String(kernelText: attributes.payload)
-            case NFTA_CHAIN_HOOK:
-                var nested = attributes.nested()
-                var place = (number: UInt32(0), priority: Int32(0))
-                while nested.next() {
-                    switch nft_hook_attributes(rawValue: UInt32(nested.type)) {
-                    case NFTA_HOOK_HOOKNUM: place.number = nested.number()
-                    case NFTA_HOOK_PRIORITY: place.priority = Int32(bitPattern: nested.number())
-                    default: break
-                    }
-                }
-                attributes.check(nested)
-                hook = place
-            default: break
-            }
-        }
-        if let hook, let kind = FirewallChain.Base.Kind(rawValue: type),
-            let place = FirewallChain.Base.Hook(number: hook.number)
-        {
-            chain.base = .init(
-                kind, place, priority: hook.priority, dropsByDefault: policy == UInt32(bitPattern: NF_DROP))
-        }
-        chains.append(chain)
-        return !attributes.isMalformed
-    }
-}
-
-/// Takes one table's flags.
-struct NeighbourTableReading: MessageConsumer {
-    private(set) var isDormant = false
-
-    mutating func reset() { isDormant = false }
-
-    mutating func take(_ message: Message) -> Bool {
-        var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
-        while attributes.next() {
-            if attributes.type == UInt16(NFTA_TABLE_FLAGS) {
-                isDormant = attributes.number() & NFT_TABLE_F_DORMANT.rawValue != 0
-            }
-        }
-        return !attributes.isMalformed
-    }
 }
 
 /// Takes the rules of one table, chain by chain.
@@ -240,7 +169,8 @@ extension NeighbourExpression {
         case "redir": self = .changesTarget
         // What goes to a program or through a proxy is not dropped.
         case "queue", "nat", "tproxy", "synproxy", "dup", "fwd": self = .verdict(.accept)
-        case "counter", "log", "last", "notrack", "dynset", "flow_offload": self = .nothing
+        case "notrack": self = .untracks
+        case "counter", "log", "last", "dynset", "flow_offload": self = .nothing
         case "limit", "quota", "connlimit": self = .some
         default: self = .unknown
         }
@@ -324,6 +254,9 @@ extension NeighbourExpression {
             case "REJECT", "DROP": return .verdict(.drop)
             case "ACCEPT", "NFQUEUE", "QUEUE", "TPROXY", "SYNPROXY": return .verdict(.accept)
             case "MARK", "CONNMARK": return .marks
+            case "NOTRACK": return .untracks
+            // struct xt_ct_target_info begins with its flags; XT_CT_NOTRACK is the first of them.
+            case "CT": return (fields.bytes(NFTA_TARGET_INFO).first ?? 0) & 1 != 0 ? .untracks : .nothing
             case "MASQUERADE", "SNAT": return .changesSource
             case "DNAT", "REDIRECT": return .changesTarget
             default: return .nothing

@@ -10,7 +10,7 @@ enum NeighbourProgram: Hashable {
     /// The table of another mesh on this host, by its interface.
     case weft(String)
 
-    init(_ chain: NeighbourChain, _ hook: FirewallChain.Base.Hook, _ inTable: [NeighbourChain]) {
+    init(_ chain: NeighbourChain, _ hook: NeighbourHook, _ inTable: [NeighbourChain]) {
         func has(_ test: (String) -> Bool) -> Bool { inTable.contains { test($0.name) } }
         let isIptables =
             chain.family != UInt8(NFPROTO_INET) && ["filter", "nat", "raw", "mangle", "security"].contains(chain.table)
@@ -46,7 +46,7 @@ struct NeighbourRemedies {
 
     let program: NeighbourProgram
     let chain: NeighbourChain
-    let hook: FirewallChain.Base.Hook
+    let base: NeighbourBase
     let harm: NeighbourHarm
     let interface: String
     let traffic: MeshTraffic
@@ -59,7 +59,9 @@ struct NeighbourRemedies {
         if !dropped.isEmpty { phrases.append(harm.phrase(words(dropped), isCertain: true)) }
         if !open.isEmpty { phrases.append(harm.phrase(words(open), isCertain: false)) }
         if phrases.isEmpty { return nil }
-        let maker = program.name.map { " (\($0))" } ?? ""
+        var maker = program.name.map { " (\($0))" } ?? ""
+        // Which interface it is matters where it is for some only.
+        if !base.devices.isEmpty { maker += " (on \(base.devices.joined(separator: ", ")))" }
         var object = ForeignObject(
             kind: "chain",
             description: "\(chain.nftName)\(maker) \(phrases.joined(separator: ", and "))",
@@ -109,7 +111,7 @@ struct NeighbourRemedies {
             commands.append(command)
         }
         if program == .firewalld { commands.append("firewall-cmd --reload") }
-        return "\(harm == .drop ? "Let it through" : "Let it through as it is"): `\(commands.joined(separator: "; "))`."
+        return "\(harm.opening): `\(commands.joined(separator: "; "))`."
     }
 
     /// Its kill switch refuses what has another way out: only what it allows may take that.
@@ -165,11 +167,11 @@ struct NeighbourRemedies {
         case .send: return [("oifname \(interface)", "-o \(interface)")]
         case .forwardFrom:
             // Where packets leave, iptables does not know any more where they came in.
-            if hook == .postrouting { return addresses("saddr", "-s", traffic.reached) }
+            if base.hook == .postrouting || base.hook == .egress { return addresses("saddr", "-s", traffic.reached) }
             return [("iifname \(interface)", "-i \(interface)")]
         case .forwardTo:
             // Where packets come in, nobody knows yet where they will leave.
-            if hook == .prerouting { return addresses("daddr", "-d", traffic.reached) }
+            if base.hook == .prerouting || base.hook == .ingress { return addresses("daddr", "-d", traffic.reached) }
             return [("oifname \(interface)", "-o \(interface)")]
         }
     }
@@ -227,6 +229,7 @@ extension NeighbourChain {
         switch UInt32(family) {
         case UInt32(NFPROTO_IPV4): "ip"
         case UInt32(NFPROTO_IPV6): "ip6"
+        case UInt32(NFPROTO_NETDEV): "netdev"
         default: "inet"
         }
     }

@@ -23,22 +23,27 @@ struct NeighbourTraffic {
         var kind: Kind
         var packet: NeighbourPacket
 
-        /// As they are at a hook, for a table of a family; nil where they never come there.
-        func packet(at hook: FirewallChain.Base.Hook, family: UInt8) -> NeighbourPacket? {
+        /// As a base chain of a family sees them; nil where they never come there.
+        ///
+        /// - Parameter interface: the mesh's.
+        func packet(at base: NeighbourBase, family: UInt8, _ interface: String) -> NeighbourPacket? {
             if family == UInt8(NFPROTO_IPV4), packet.family != .v4 { return nil }
             if family == UInt8(NFPROTO_IPV6), packet.family != .v6 { return nil }
             let isMeant =
-                switch hook {
+                switch base.hook {
                 case .prerouting: packet.input != .none
                 case .input: kind == .tunnelIn || kind == .deliver
                 case .forward: kind == .forwardFrom || kind == .forwardTo
                 case .output: kind == .tunnelOut || kind == .send
                 case .postrouting: packet.output != .none
+                case .ingress: base.isFor(packet.input, interface)
+                case .egress: base.isFor(packet.output, interface)
                 }
             guard isMeant else { return nil }
             var packet = packet
-            // Where it goes is not decided yet.
-            if hook == .prerouting { packet.output = .none }
+            // Where it goes is not decided yet, or where it came from not known any more.
+            if base.hook == .prerouting || base.hook == .ingress { packet.output = .none }
+            if base.hook == .egress { packet.input = .none }
             return packet
         }
     }

@@ -157,6 +157,7 @@ struct NeighbourWalk {
             case .unknown: match = min(match, .unknown)
             case .changesSource: found.append((match, harm == .changedSource ? .drop : .accept))
             case .changesTarget: found.append((match, harm == .changedTarget ? .drop : .accept))
+            case .untracks: if harm == .untracked { found.append((match, .drop)) }
             // What is dropped comes to no other harm.
             case .verdict(.drop) where harm != .drop: found.append((match, .accept))
             case .verdict(let verdict):

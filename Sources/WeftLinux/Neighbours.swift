@@ -9,7 +9,7 @@ import WeftPlan
 
 /// Follows the mesh's packets through the base chains of all tables but Weft's own, and names those that do them harm.
 ///
-/// Tables of bridges and devices are left out.
+/// Tables of bridges are left out.
 struct Neighbours {
     let channel: Channel
     let interface: String
@@ -37,8 +37,12 @@ struct Neighbours {
         let packets = NeighbourTraffic(traffic).packets
         let bases = reading.chains.filter { chain in
             if chain.table == own, chain.family == UInt8(NFPROTO_INET) { return false }
-            guard let base = chain.base, let harm = NeighbourHarm(base) else { return false }
-            return packets.contains { harm.concerns($0) && $0.packet(at: base.hook, family: chain.family) != nil }
+            guard let base = chain.base else { return false }
+            let harms = harms(in: base)
+            return packets.contains { candidate in
+                harms.contains { $0.concerns(candidate) }
+                    && candidate.packet(at: base, family: chain.family, interface) != nil
+            }
         }
         if bases.isEmpty { return [] }
         var tables: [NeighbourTable] = []
@@ -49,30 +53,53 @@ struct Neighbours {
         let marks = tables.contains(where: \.marks)
         var found: [ForeignObject] = []
         for chain in bases {
-            guard let base = chain.base, let harm = NeighbourHarm(base),
-                let table = tables.first(where: { $0.holds(chain) })
-            else { continue }
-            // What another mesh's table does to addresses is for that mesh's own packets.
-            if harm != .drop, table.weftInterface != nil { continue }
-            var fates: [NeighbourTraffic.Kind: NeighbourWalk.Fate] = [:]
-            for candidate in packets where harm.concerns(candidate) {
-                guard var packet = candidate.packet(at: base.hook, family: chain.family) else { continue }
-                if marks { packet.mark = nil }
-                var judge = NeighbourJudge(packet: packet, interface: interface, index: index)
-                // The tunnel's own packets may go through another tunnel; all else does not.
-                if let other = table.weftInterface, packet.transport == nil { judge.uninvolved.insert(other) }
-                // What goes anywhere does not go to containers.
-                if packet.output == .other, packet.destinations == nil { judge.uninvolved.insert("docker0") }
-                var walk = NeighbourWalk(table, judge, harm, looksUpAddresses: table.weftInterface != nil)
-                let fate = try walk.fate(in: chain.name, dropsByDefault: base.dropsByDefault)
-                fates[candidate.kind] = max(fates[candidate.kind] ?? .passes, fate)
-            }
+            guard let base = chain.base, let table = tables.first(where: { $0.holds(chain) }) else { continue }
             let program = NeighbourProgram(chain, base.hook, reading.chains.filter { table.holds($0) })
-            let remedies = NeighbourRemedies(
-                program: program, chain: chain, hook: base.hook, harm: harm, interface: interface, traffic: traffic)
-            if let object = remedies.object(fates) { found.append(object) }
+            for harm in harms(in: base) {
+                // What another mesh's table does to addresses is for that mesh's own packets.
+                if harm != .drop, table.weftInterface != nil { continue }
+                let walk = Walk(chain: chain, base: base, table: table, harm: harm, index: index, marks: marks)
+                let remedies = NeighbourRemedies(
+                    program: program, chain: chain, base: base, harm: harm, interface: interface, traffic: traffic)
+                if let object = remedies.object(try fates(of: packets, walk)) { found.append(object) }
+            }
         }
         return found
+    }
+
+    /// What the mesh's own table does not go by is no loss.
+    private func harms(in base: NeighbourBase) -> [NeighbourHarm] {
+        NeighbourHarm.possible(in: base).filter { $0 != .untracked || traffic.isTracked }
+    }
+
+    private struct Walk {
+        var chain: NeighbourChain
+        var base: NeighbourBase
+        var table: NeighbourTable
+        var harm: NeighbourHarm
+        var index: UInt32
+        /// Whether anybody gives packets a mark.
+        var marks: Bool
+    }
+
+    private func fates(
+        of packets: [NeighbourTraffic.Packets], _ way: Walk
+    ) throws(NetlinkError) -> [NeighbourTraffic.Kind: NeighbourWalk.Fate] {
+        var fates: [NeighbourTraffic.Kind: NeighbourWalk.Fate] = [:]
+        for candidate in packets where way.harm.concerns(candidate) {
+            guard var packet = candidate.packet(at: way.base, family: way.chain.family, interface) else { continue }
+            if way.marks { packet.mark = nil }
+            var judge = NeighbourJudge(packet: packet, interface: interface, index: way.index)
+            let other = way.table.weftInterface
+            // The tunnel's own packets may go through another tunnel; all else does not.
+            if let other, packet.transport == nil { judge.uninvolved.insert(other) }
+            // What goes anywhere does not go to containers.
+            if packet.output == .other, packet.destinations == nil { judge.uninvolved.insert("docker0") }
+            var walk = NeighbourWalk(way.table, judge, way.harm, looksUpAddresses: other != nil)
+            let fate = try walk.fate(in: way.chain.name, dropsByDefault: way.base.dropsByDefault)
+            fates[candidate.kind] = max(fates[candidate.kind] ?? .passes, fate)
+        }
+        return fates
     }
 
     /// Nil where it has gone meanwhile, or sleeps.

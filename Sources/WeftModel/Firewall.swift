@@ -32,6 +32,23 @@ extension Firewall {
     }
 }
 
+extension Firewall {
+    /// Whether it tells packets by the connection that they belong to, or translates the addresses of one.
+    package var knowsConnections: Bool {
+        chains.contains { chain in
+            chain.base?.kind == .nat
+                || chain.rules.contains { rule in
+                    rule.expressions.contains { expression in
+                        switch expression {
+                        case .conntrack, .setConntrack, .tuple: true
+                        default: false
+                        }
+                    }
+                }
+        }
+    }
+}
+
 /// A chain with its rules. Key: its name.
 package struct FirewallChain: ConfiguredObject, Hashable {
     /// Where a base chain is hooked in. Nil for a chain that others jump to.

@@ -10,6 +10,8 @@ package struct MeshTraffic: Hashable, Sendable {
     package var endpoints: Set<SocketAddress>
     /// Whether there are peers that this host does not dial: from where they come is not known.
     package var isDialled = true
+    /// Whether the mesh's own table goes by what is known of connections: its access rules and what it masquerades do.
+    package var isTracked = false
     /// Of the tunnel's own packets that go out; 0: none.
     package var mark: UInt32
     /// This host's own in the mesh; nil: they are not known.
@@ -34,6 +36,7 @@ package struct MeshTraffic: Hashable, Sendable {
             mark: desired.state.device?.fwMark ?? 0, addresses: desired.state.addresses.map(\.address),
             reached: Self.networks(of: desired.state.routes))
         isDialled = desired.state.peers.contains { $0.endpoint == nil }
+        isTracked = desired.state.firewall?.knowsConnections == true
     }
 
     /// The tunnel's own port; nil where the kernel chooses.

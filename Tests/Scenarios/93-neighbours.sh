@@ -307,6 +307,49 @@ same "a firewall that sleeps: it is not named" "" "$(against)"
 weft fra down >/dev/null
 flush
 
+# At single interfaces, before any other rule of the host's is asked.
+succeeds "at single interfaces: apply" weft fra apply
+enter fra nft -f - <<'END'
+table netdev guard {
+    chain in { type filter hook ingress device "eth0" priority 0; ip6 nexthdr tcp accept; udp dport 51820 drop; }
+    chain tunnel { type filter hook ingress device "wg0" priority 0; policy drop; tcp dport 22 accept; }
+}
+END
+fresh
+contains "at single interfaces: the port is named" \
+    "netdev guard in (on eth0) drops the tunnel's own packets to UDP port 51820" "$(against)"
+contains "at single interfaces: and what comes out of the tunnel" \
+    "netdev guard tunnel (on wg0) drops what comes in by wg0 for this host, and what is forwarded from and to wg0" "$(against)"
+refuses "at single interfaces: nothing is relayed" relayed
+types_remedies "at single interfaces"
+fresh
+eventually 10 "at single interfaces: then it is relayed" relayed
+same "at single interfaces: and nobody is named" "" "$(against)"
+unchanged fra "at single interfaces: and there is nothing to do"
+weft fra down >/dev/null
+flush
+
+# Access rules know answers by their connection: where nobody looks that up, they refuse them.
+topology_file access.yaml <<'END'
+access:
+  - {from: [ana], to: [bob], ports: [icmp]}
+END
+succeeds "without connections: apply" weft fra apply
+fresh
+eventually 10 "without connections: it is relayed before" relayed
+enter fra sh -c 'iptables -t raw -A PREROUTING -p udp --dport 51820 -j CT --notrack; iptables -t raw -A PREROUTING -p tcp --dport 80 -j CT --notrack'
+same "without connections: what spares the tunnel's own packets is not named" "" "$(against)"
+enter fra iptables -t raw -A PREROUTING -j CT --notrack
+contains "without connections: it is named" "ip raw PREROUTING (iptables) keeps what comes in by wg0 for this host, and \
+what is forwarded from and to wg0 out of connection tracking, which this mesh's firewall goes by" "$(against)"
+refuses_at fra "without connections: what is allowed is not relayed" relayed
+types_remedies "without connections"
+eventually 10 "without connections: then it is" relayed
+same "without connections: and nobody is named" "" "$(against)"
+weft fra down >/dev/null
+flush
+rm "$topology/access.yaml"
+
 # What a host that dials needs: that its tunnel gets out, and what answers it in.
 succeeds "a firewall that lets nothing out: the hub is there" weft fra apply
 enter ana nft -f - <<'END'
