@@ -17,8 +17,8 @@ struct DoctorCommand: ParsableCommand {
         abstract: "Look for what keeps the mesh from working on this host. Changes nothing.",
         discussion: """
             Looks at the topology, the key, the clock, the device, what is applied, other programs' firewalls and network \
-            managers, handshakes, and whether packets of full size get through. Exit status: 0, or 1 where something is \
-            an error.
+            managers, handshakes, whether packets of full size get through, and whether anything answers beyond the exit. \
+            Exit status: 0, or 1 where something is an error.
             """)
 
     @OptionGroup var source: TopologyArgument
@@ -97,7 +97,10 @@ struct DoctorCommand: ParsableCommand {
                     "cut-off", .warning, "the mesh keeps this host from \($0.guarded.words): \($0.then)",
                     remedy: $0.remedy)
             }
-            if !offline { document.findings += PathExamination(context.desired, names, observation).findings }
+            if !offline {
+                document.findings += PathExamination(context.desired, names, observation).findings
+                document.findings += ExitExamination(context.desired, names, observation).findings
+            }
         } catch {
             document.findings.append(Finding("host", .error, error.description))
         }
@@ -121,94 +124,4 @@ struct DoctorCommand: ParsableCommand {
 
     /// 2026-01-01T00:00:00Z: no host with this program has an earlier time.
     private static let earliest: Int64 = 1_767_225_600
-}
-
-/// What only packets can tell: whether peers answer, and to which size.
-struct PathExamination {
-    typealias Finding = DoctorDocument.Finding
-
-    private let desired: DesiredState
-    /// Of nodes, by key.
-    private let names: [PublicKey: String]
-    private let observation: Observation
-    /// How many peers are asked. More would take minutes, and show the same.
-    private static let limit = 16
-
-    init(_ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation) {
-        self.desired = desired
-        self.names = names
-        self.observation = observation
-    }
-
-    var findings: [Finding] {
-        guard let link = observation.state.link, link.isUp else { return [] }
-        var findings: [Finding] = []
-        var well = 0
-        for (peer, statistics) in zip(observation.state.peers, observation.statistics).prefix(Self.limit * 4) {
-            let age = statistics.lastHandshake.map { max(0, observation.time.seconds(since: $0)) }
-            guard PeerState(handshakeAge: age) == .up, well + findings.count < Self.limit,
-                let target = peer.allowedIPs.first(where: { $0.length == $0.family.bitWidth }),
-                let source = observation.state.addresses.first(where: { $0.address.family == target.family })
-            else { continue }
-            let name = names[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
-            let probe = EchoProbe(interface: link.name, source: source.address)
-            if let finding = examine(name, target.address, probe, mtu: Int(link.mtu)) {
-                findings.append(finding)
-            } else {
-                well += 1
-            }
-        }
-        if well > 0 {
-            findings.insert(
-                Finding(
-                    "path", .ok, "\(well == 1 ? "1 peer answers" : "\(well) peers answer") packets of \(link.mtu) bytes"
-                ),
-                at: 0)
-        }
-        return findings
-    }
-
-    /// Nil where packets of full size come back.
-    private func examine(_ name: String, _ address: IPAddress, _ probe: EchoProbe, mtu: Int) -> Finding? {
-        func answer(_ size: Int) -> EchoProbe.Answer {
-            let first = probe.send(to: address, size: size, patience: .milliseconds(800))
-            return first == .silence ? probe.send(to: address, size: size, patience: .milliseconds(800)) : first
-        }
-        switch answer(mtu) {
-        case .echoed: return nil
-        case .refused(let number):
-            return Finding(
-                "path", .unknown, "no echo request to \(name) (\(address)) could be sent: error \(number)",
-                remedy: number == 1 ? "run `weft doctor` as root" : "")
-        case .silence: break
-        }
-        guard answer(EchoProbe.smallest(address.family) + 56) == .echoed else {
-            return Finding(
-                "path", .warning, "\(name) has a session, and does not answer echo requests at \(address)",
-                remedy: "its firewall or the access rules may refuse them; otherwise look there: `weft doctor`")
-        }
-        var low = EchoProbe.smallest(address.family) + 56
-        var high = mtu
-        while high - low > 8 {
-            let middle = (low + high) / 2
-            if answer(middle) == .echoed { low = middle } else { high = middle }
-        }
-        return Finding(
-            "path", .error, "packets to \(name) get lost when they are longer than \(low) bytes, and the MTU is \(mtu)",
-            remedy: Self.remedy(
-                fitting: low, hasIPv6: desired.state.addresses.contains { $0.address.family == .v6 }))
-    }
-
-    /// - Parameter length: in bytes: packets of this length get through.
-    static func remedy(fitting length: Int, hasIPv6: Bool) -> String {
-        let mtu = length / 4 * 4
-        if hasIPv6, mtu < 1280 {
-            return
-                "mend the path: something on it drops what tells of the limit. `mtu: \(mtu)` would fit, and would cost "
-                + "this node its IPv6 in the mesh, which needs 1280 bytes"
-        }
-        return
-            "set `mtu: \(mtu)` for this node in the topology, or mend the path: something on it drops what tells of the "
-            + "limit"
-    }
 }

@@ -93,6 +93,39 @@ contains "has its likely cause" "inet mine out drops the tunnel's own packets" "
 contains "and what to do" "this is the likely cause. Let it through" "$(remedy handshake)"
 enter home nft delete table inet mine
 
+# What can be seen from here of an exit that is not one.
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "hub: true" "exit: true" "masquerade: true"
+topology_node home 10.80.1.8 fd80::8 -- "useExit: fra"
+converges fra
+converges home
+beyond() { enter home ping -c 1 -W 1 203.0.113.1; }
+eventually 20 "a full tunnel leads out" beyond
+succeeds "which is well" weft home doctor
+contains "says so" "beyond the exit fra, routers answer (IPv4)" "$output"
+contains "of both families" "beyond the exit fra, routers answer (IPv6)" "$output"
+enter fra sysctl -qw net.ipv4.ip_forward=0
+refuses "an exit that forwards nothing leads nowhere" beyond
+exits 1 "which is an error" weft home doctor
+contains "that says what can be seen" "there is a session with the exit fra, and it sends nothing on (IPv4)" "$output"
+contains "and what to do, and where" "at fra: \`sysctl net.ipv4.ip_forward\` must be 1" "$output"
+contains "the other family is well" "routers answer (IPv6)" "$output"
+enter fra sysctl -qw net.ipv4.ip_forward=1
+for verdict in drop reject; do
+    enter fra nft "table inet theirs { chain forward { type filter hook forward priority 0; iifname wg0 $verdict; }; }"
+    refuses "an exit whose firewall says $verdict leads nowhere" beyond
+    output=$(weft home doctor)
+    case $verdict in
+    drop) contains "which is seen" "nothing comes back from beyond it (IPv4)" "$output" ;;
+    reject) contains "which is seen" "10.80.0.1 refuses what is to go on (IPv4)" "$output" ;;
+    esac
+    contains "with where to look" "at fra: " "$output"
+    enter fra nft delete table inet theirs
+done
+succeeds "all is well again" weft home doctor
+enter fra sysctl -qw net.ipv4.ip_forward=0
+lacks "who sends no packets sees none" "the exit fra" "$(weft home doctor --offline)"
+enter fra sysctl -qw net.ipv4.ip_forward=1
+
 enter home sh -c 'umask 077; mv /etc/weft/private.key /etc/weft/old.key; wg genkey > /etc/weft/private.key'
 exits 1 "a key that is nobody's" weft home doctor
 contains "is named, with the key to put in" "belongs to no node" "$output"

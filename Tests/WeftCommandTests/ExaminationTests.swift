@@ -62,6 +62,22 @@ import WeftRender
                 + "Let it through: `x`.")
     }
 
+    /// What can be told of an exit from a host that uses it.
+    @Test(arguments: [
+        (ExitExamination.Sight.open, DoctorDocument.Finding.Level.ok, "beyond the exit fra, routers answer (IPv6)", ""),
+        (.refused(IPAddress(v4: 0x0A50_0001)), .error, "10.80.0.1 refuses what is to go on (IPv6)", "default route"),
+        (.blocked, .warning, "sends packets on, and nothing comes back from beyond it (IPv6)", "masquerade"),
+        (.closed, .error, "sends nothing on (IPv6)", "net.ipv6.conf.all.forwarding"),
+    ])
+    func anExitIsLookedBeyond(
+        _ sight: ExitExamination.Sight, _ level: DoctorDocument.Finding.Level, _ message: String, _ remedy: String
+    ) {
+        let finding = ExitExamination.finding(sight, exit: "fra", .v6)
+        #expect(finding.level == level)
+        #expect(finding.message.hasSuffix(message))
+        #expect(finding.remedy.contains(remedy))
+    }
+
     @Test(arguments: [(nil, true), (false, true), (true, true), (true, false)])
     func aKillSwitchWithoutATunnelIsNamed(isUp: Bool?, hasPeer: Bool) throws {
         var state = HostState()
