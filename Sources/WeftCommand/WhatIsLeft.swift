@@ -29,8 +29,11 @@ extension Machine {
     /// Names the files that were kept for a person to look at.
     func tellWhatIsLeft(of mesh: MeshIdentity) {
         for path in keptAside(of: mesh) {
+            let what =
+                path.hasSuffix(".kept")
+                ? "a topology that was kept, and whose record is lost" : "a record that could not be used"
             Terminal.standard.write(
-                "note: \(path) is left: a record that could not be used. Remove it when you have no use for it either",
+                "note: \(path) is left: \(what). Remove it when you have no use for it either",
                 to: .error)
         }
     }

@@ -71,6 +71,26 @@ extension StateFolder {
         return (files, root)
     }
 
+    /// Topologies that were kept, and that no record names: whose they were is lost with it.
+    var strayTopologies: [String] {
+        let names = SmallFile.names(in: path).sorted()
+        let known = names.filter { $0.hasSuffix(".json") }.compactMap { name in
+            (try? bytes(of: "\(path)/\(name)", limit: Self.topologyLimit)).flatMap { $0 }
+                .flatMap { try? InterfaceRecord(json: $0) }?.topology.map(keptPath)
+        }
+        return names.filter { $0.hasPrefix("topology-") && $0.hasSuffix(".kept") }.map { "\(path)/\($0)" }
+            .filter { !known.contains($0) }
+    }
+
+    /// What is lost with an interface's record.
+    var lossOfTopology: String {
+        let strays = strayTopologies
+        if strays.isEmpty { return "" }
+        let names = strays.joined(separator: ", ")
+        return "; nor is the topology that was in force (\(names)): until the next apply keeps one anew, a change "
+            + "cannot be taken back"
+    }
+
     /// Forgets what was kept of an interface, and its trial.
     func forgetTopology(of interface: String) throws(DataplaneError) {
         let kept = try topologyPath(of: interface).map(keptPath)

@@ -111,11 +111,12 @@ package final class StateFolder {
         access(file(interface)) != nil && problems.isEmpty
     }
 
-    /// What could not be used of an interface's record, or of the sysctls', and was kept for somebody to look at.
+    /// What could not be used of an interface's record, or of the sysctls', and was kept for somebody to look at; and what
+    /// was kept of a topology that no record names any more.
     package func keptAside(of interface: String) -> [String] {
         SmallFile.names(in: path).sorted().filter { name in
             name.hasPrefix("\(interface).json.corrupt") || name.hasPrefix("\(StateSysctls.fileName).corrupt")
-        }.map { "\(path)/\($0)" }
+        }.map { "\(path)/\($0)" } + strayTopologies
     }
 
     /// Forgets an interface. What is not there is forgotten already.
@@ -211,7 +212,8 @@ extension StateFolder {
                 case .newer(let version): "a newer weft wrote it (version \(version)); it is not used"
                 case .corrupt(let reason): "it is damaged (\(reason)); it is not used"
                 }
-            note(StateProblem(path: path, message: message))
+            let isInterfaces = type is InterfaceRecord.Type || type is InterfaceHeading.Type
+            note(StateProblem(path: path, message: message + (isInterfaces ? lossOfTopology : "")))
             return .empty
         }
     }

@@ -210,6 +210,8 @@ damage() { # WHAT SENTENCE COMMAND…: done to the record of wg0; then the agent
     agent_stop
 }
 damage "garbage" "it is damaged" "head -c 2000 /dev/urandom >$record"
+said "nor is the topology that was in force (" && ok "garbage: what lies beside it is named" ||
+    fail "garbage: what lies beside it is named" "the kept topology" "$(cat "$agent_log")"
 # The emulated machine is slow, and what differs is the file's content only.
 if [ "$BED" != vm ]; then
     damage "a part of a record" "it is damaged" "printf '{\"version\":1,\"boo' >$record"

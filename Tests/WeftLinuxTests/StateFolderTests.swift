@@ -195,6 +195,27 @@ import WeftPlan
         #expect(access("\(temporary.path)/state/host/wg0.json", F_OK) != 0)
     }
 
+    /// A record is lost, and with it which topology was in force: that it lies there is said, at once and when the mesh goes.
+    @Test func aTopologyWithoutARecordIsNamed() throws {
+        let files = SourceFiles([.init(name: "/t/mesh.yaml", bytes: Array("mesh: {}".utf8))])
+        for (root, interface) in [("/t", "wg0"), ("/u", "wg1")] { try folder().keep(files, of: root, for: interface) }
+        #expect(folder().keptAside(of: "wg0") == [])
+        temporary.write("nonsense", to: "state/host/wg0.json")
+        let state = folder()
+        _ = try state.meshMemory(of: "wg0")
+        let strays = state.strayTopologies
+        #expect(strays.count == 1 && strays[0].hasSuffix(".kept"))
+        #expect(state.problems.first?.message.contains("nor is the topology that was in force (\(strays[0]))") == true)
+        // The same problem is one, however it is read.
+        _ = try state.programToken(of: "wg0")
+        #expect(state.problems.count == 1)
+        try state.forget("wg0")
+        #expect(folder().keptAside(of: "wg0") == strays)
+        // Kept anew, it is nobody's no longer.
+        try folder().keep(files, of: "/t", for: "wg0")
+        #expect(folder().keptAside(of: "wg0") == [])
+    }
+
     @Test(arguments: ["", "{", "nonsense", "{\"version\": 1, \"endpoints\": 7}", "{\"version\": 99}", "\0\0\0"])
     func whatCannotBeReadIsSaidAndKept(text: String) throws {
         try folder().store(MeshMemory(), of: "wg1")
