@@ -119,7 +119,7 @@ package struct KernelDataplane: Dataplane {
             observation.halfMadeLink = link.name
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .other(let link):
-            let holder = ForeignObject(blocking: link, for: mesh)
+            let holder = ForeignObject(blocking: link, for: mesh, hasLostMark: try carriesOwnRoutes(link, mesh))
             isAnotherMeshes = holder.bearsMark && link.alias != mesh.alias
             observation.foreign.append(holder)
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
@@ -132,6 +132,7 @@ package struct KernelDataplane: Dataplane {
             let table = try tables.read(mesh.firewallTable)
             observation.state.firewall = table.firewall
             observation.counts = table.counts
+            if let owned = table.owned { observation.foreign.append(owned) }
             observation.state.resolver = try parts.resolver?.read(
                 mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
         }
@@ -358,6 +359,12 @@ package struct KernelDataplane: Dataplane {
             throw DataplaneError(
                 .obstructed, "\(obstacle.description). \(obstacle.remedy)", operation: "find link \(mesh.interface)")
         }
+    }
+
+    /// Whether the routes of a link that is not marked for ours are weft's all the same.
+    private func carriesOwnRoutes(_ link: LiveLink, _ mesh: MeshIdentity) throws(DataplaneError) -> Bool {
+        let routes = Routes(channel: route, links: links, mesh: mesh, interface: link.index)
+        return try routes.read(expecting: 0).ours.contains { $0.target == .interface }
     }
 
     /// The mesh's routes, with our link's index where there is one.

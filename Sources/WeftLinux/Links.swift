@@ -153,7 +153,9 @@ struct Links {
 
 extension ForeignObject {
     /// A link that has our name and is not ours.
-    init(blocking link: LiveLink, for mesh: MeshIdentity) {
+    ///
+    /// - Parameter hasLostMark: whether weft's own routes lead out of it.
+    init(blocking link: LiveLink, for mesh: MeshIdentity, hasLostMark: Bool = false) {
         let name = mesh.interface
         let description: String
         var remedy = "Remove or rename it, or give the mesh another `interface` name."
@@ -171,6 +173,11 @@ extension ForeignObject {
             remedy =
                 "Give one of the two meshes another `interface` name. If this is the same mesh under its old name, take "
                 + "that down first: `weft down --interface \(name)`."
+        } else if hasLostMark, link.kind == LiveLink.kernelKind || link.kind == LiveLink.userspaceKind {
+            description = "\(name) carries weft's routes, and has lost the mark by which weft knows it"
+            remedy =
+                "Somebody changed its alias, which was \(mesh.alias) if it is this mesh's. Give it back: "
+                + "`ip link set dev \(name) alias \(mesh.alias)`."
         } else if link.kind == LiveLink.kernelKind {
             description = "\(name) is a WireGuard interface that weft did not make"
             remedy =

@@ -19,6 +19,8 @@ struct NfTables {
         var counts: [FirewallCount] = []
         /// Of the whole configuration: another transaction, anybody's, gives another number.
         var generation: UInt32 = 0
+        /// A table of the mesh's name that another program keeps to itself: none of it is the mesh's.
+        var owned: ForeignObject?
     }
 
     /// How often reading is begun anew because something was changed meanwhile; and writing, likewise.
@@ -36,7 +38,8 @@ struct NfTables {
         do throws(NetlinkError) {
             for _ in 0..<Self.attempts {
                 // Where there is no table, one question is enough.
-                guard try exists() else { return Reading() }
+                guard let there = try find() else { return Reading() }
+                if let owner = there.owner { return Reading(owned: ForeignObject(table: table, ownedBy: owner)) }
                 let before = try generation()
                 try channel.awaitTransactions(of: NFNL_SUBSYS_NFTABLES, generation: before)
                 do throws(NetlinkError) {
@@ -70,15 +73,16 @@ struct NfTables {
         return generation
     }
 
-    private func exists() throws(NetlinkError) -> Bool {
+    /// Nil where there is no such table.
+    private func find() throws(NetlinkError) -> TableReading? {
         var reading = TableReading()
         do throws(NetlinkError) {
             try getTable(into: &reading)
         } catch {
-            if error.errno?.rawValue == ENOENT { return false }
+            if error.errno?.rawValue == ENOENT { return nil }
             throw error
         }
-        return true
+        return reading
     }
 
     private func getTable(into reading: inout TableReading) throws(NetlinkError) {
@@ -292,6 +296,19 @@ struct NfTables {
         let (kind, step) = batch.messages[index].request
         text += ": \(step)"
         return DataplaneError(failure.error, Request(kind, text))
+    }
+}
+
+extension ForeignObject {
+    /// - Parameter port: of the owner's socket: of most programs, the number of the process.
+    fileprivate init(table: String, ownedBy port: UInt32) {
+        let program = readKernelText("/proc/\(port)/comm").map { "\($0) (process \(port))" }
+        self.init(
+            kind: "table", description: "inet \(table) belongs to \(program ?? "another program"), by `flags owner`",
+            relation: .holdsTable,
+            remedy:
+                "The kernel lets nobody else change or remove it. End that program, which takes the table with it, or give "
+                + "the mesh another `interface` name.")
     }
 }
 

@@ -23,8 +23,10 @@ struct GenerationReading: MessageConsumer {
 /// Takes the table itself.
 struct TableReading: MessageConsumer {
     private(set) var strangers: [String] = []
+    /// The port of the socket that it belongs to (`flags owner`): nobody else can change it, or remove it.
+    private(set) var owner: UInt32?
 
-    mutating func reset() { strangers = [] }
+    mutating func reset() { self = TableReading() }
 
     mutating func take(_ message: Message) -> Bool {
         var attributes = Attributes(message.payload, from: MemoryLayout<nfgenmsg>.size)
@@ -33,12 +35,13 @@ struct TableReading: MessageConsumer {
             case NFTA_TABLE_FLAGS:
                 let flags = attributes.number()
                 if flags & NFT_TABLE_F_DORMANT.rawValue != 0 { strangers.append("flags dormant") }
-                if flags & NFT_TABLE_F_OWNER.rawValue != 0 { strangers.append("flags owner") }
+                if flags & NFT_TABLE_F_OWNER.rawValue != 0 { owner = owner ?? 0 }
                 // NFT_TABLE_F_PERSIST, from Linux 6.9.
                 if flags & 4 != 0 { strangers.append("flags persist") }
                 let others = flags & ~(NFT_TABLE_F_DORMANT.rawValue | NFT_TABLE_F_OWNER.rawValue | 4)
                 if others != 0 { strangers.append("flags \(others)") }
             case NFTA_TABLE_USERDATA: strangers.append("comment")
+            case NFTA_TABLE_OWNER: owner = attributes.number()
             default: break
             }
         }

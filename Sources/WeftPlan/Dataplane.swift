@@ -136,11 +136,14 @@ package struct ForeignObject: Hashable, Sendable {
         case holdsPort
         /// A sysctl that has to change cannot be written: nothing is begun.
         case fixesSysctl
+        /// A table of the name that the mesh's is to have, which only its owner can change: nothing is begun where the mesh
+        /// needs one.
+        case holdsTable
         /// It drops, or will undo, what the mesh needs: all is done, and this is said.
         case hinders
     }
 
-    /// `interface`, `address`, `route`, `rule`, `port`, `sysctl`, `chain`, `manager`, `legacy`.
+    /// `interface`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -16,7 +16,7 @@ package struct Plan: Sendable {
 
     /// Whether nothing at all can be done until a foreign object is gone.
     package var isBlocked: Bool {
-        foreign.contains { [.blocksLink, .takesNumber, .holdsPort, .fixesSysctl].contains($0.relation) }
+        foreign.contains { [.blocksLink, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable].contains($0.relation) }
     }
 
     /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,
@@ -91,6 +91,12 @@ extension Plan {
         let found = Set(obstacles.map(\.description))
         foreign = observed.foreign.filter { !found.contains($0.description) }
         foreign += obstacles + sysctls.obstacles(among: observed.fixedSysctls)
+        if wanted.firewall == nil {
+            // The name is nobody's loss then.
+            for index in foreign.indices where foreign[index].relation == .holdsTable {
+                foreign[index].relation = .leftAlone
+            }
+        }
         if isHeld || (isBlocked && !takesDown) { return }
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)

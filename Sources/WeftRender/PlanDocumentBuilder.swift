@@ -64,6 +64,7 @@ extension PlanDocument.Obstacle {
         switch object.relation {
         case .leftAlone, .onLink, .hinders: return nil
         case .fixesSysctl: blocks = "sysctl"
+        case .holdsTable: blocks = "table"
         case .takesNumber: blocks = "rule"
         case .holdsPort: blocks = "port"
         case .blocksLink: blocks = "link"
