@@ -83,7 +83,7 @@ struct Machine {
     }
 
     /// The meshes that weft has made here.
-    func ownMeshes() throws -> [MeshIdentity] { try WeftLinux.ownMeshes(transports: transports) }
+    func ownMeshes() throws(DataplaneError) -> [MeshIdentity] { try WeftLinux.ownMeshes(transports: transports) }
 
     /// The mesh that has an interface here.
     func mesh(onInterface interface: String) throws -> MeshIdentity {
@@ -114,20 +114,32 @@ struct Machine {
     /// A mesh has one interface on a host. Where it is on another one than is asked for, that one still holds its port and
     /// its addresses, and must go first.
     func refuseAnotherInterface(_ mesh: MeshIdentity) throws {
-        let others = try ownMeshes().filter { $0.mesh == mesh.mesh && $0.interface != mesh.interface }
-        guard let live = others.first else { return }
-        let other = live.interface
-        // A program knows its device by the name that it was started with: nobody finds its socket by another one.
-        let wasRenamed = try state.programToken(of: other) == nil && state.programToken(of: mesh.interface) != nil
-        let opens = try !wasRenamed && hasKillSwitch(live)
+        guard let other = try otherInterface(of: mesh) else { return }
         throw Failure(
             "the mesh \(mesh.mesh) is on the interface \(other) here, and the topology wants it on \(mesh.interface)",
-            remedy: wasRenamed
-                ? "somebody renamed it: `ip link delete \(other)`, then run this again"
-                : "sessions cannot move to another interface: `weft down --interface \(other)`, then apply"
-                    + (opens
-                        ? ". Its kill switch is open from the one to the other: take the host off the network for as long"
-                        : ""))
+            remedy: try remedy(for: mesh, on: other))
+    }
+
+    /// Where the mesh is instead; nil where it is nowhere, or where it belongs.
+    func otherInterface(of mesh: MeshIdentity) throws(DataplaneError) -> String? {
+        try ownMeshes().first { $0.mesh == mesh.mesh && $0.interface != mesh.interface }?.interface
+    }
+
+    private func remedy(for mesh: MeshIdentity, on other: String) throws -> String {
+        // What weft has named is on record under that name.
+        if state.remembers(mesh.interface), !state.remembers(other) {
+            // A program knows its device by the name that it was started with: nobody finds its socket by another one.
+            let isProgram = try state.programToken(of: mesh.interface) != nil
+            let way =
+                isProgram
+                ? "ip link delete \(other)"
+                : "ip link set dev \(other) down; ip link set dev \(other) name \(mesh.interface)"
+            return "somebody renamed it: `\(way)`, then run this again"
+        }
+        let opens = try hasKillSwitch(MeshIdentity(mesh: mesh.mesh, interface: other))
+        return "sessions cannot move to another interface: `weft down --interface \(other)`, then apply"
+            + (opens
+                ? ". Its kill switch is open from the one to the other: take the host off the network for as long" : "")
     }
 
     /// Whether what this host sends is refused where it does not go by an interface of weft's.

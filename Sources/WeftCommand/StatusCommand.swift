@@ -43,7 +43,8 @@ struct StatusCommand: ParsableCommand {
             ProcessHardening.apply()
             let redraws = watch && output.format == .text && Terminal.standard.isTerminal()
             if (try? requireNetworkRights(for: "read the host")) == nil {
-                return try repeatedly(redraws) { try agentsDocuments() }
+                var isTold = false
+                return try repeatedly(redraws) { try agentsDocuments(&isTold) }
             }
             let machine = try Machine(stateDirectory: host.stateDir)
             try sayWhatCannotBeUsed()
@@ -57,12 +58,23 @@ struct StatusCommand: ParsableCommand {
             try repeatedly(redraws) {
                 // The topology is read anew each time: a new peer gets its name.
                 let (meshes, desired, names) = try subjects(machine)
-                return try meshes.map { mesh in
-                    let observation = try dataplane.observe(mesh, Interests(sysctls: []))
-                    let keys = observation.state.peers.lazy.map(\.publicKey)
-                    return StatusDocument(
-                        observation, of: mesh, desired: desired[mesh], names: machine.names(names, of: keys, on: mesh))
+                var documents: [StatusDocument] = []
+                for mesh in meshes {
+                    do {
+                        let observation = try dataplane.observe(mesh, Interests(sysctls: []))
+                        let keys = observation.state.peers.lazy.map(\.publicKey)
+                        var document = StatusDocument(
+                            observation, of: mesh, desired: desired[mesh],
+                            names: machine.names(names, of: keys, on: mesh))
+                        if !document.present { document.elsewhere = try machine.otherInterface(of: mesh) }
+                        documents.append(document)
+                    } catch {
+                        // The others are shown all the same.
+                        guard meshes.count > 1, let failure = Failure(any: error) else { throw error }
+                        warn(failure.message)
+                    }
                 }
+                return documents
             }
         }
     }
@@ -74,8 +86,7 @@ struct StatusCommand: ParsableCommand {
         repeat {
             do {
                 let documents = try documents()
-                if redraws { Terminal.standard.write("\u{1B}[H\u{1B}[2J", terminator: "") }
-                try show(documents)
+                if redraws { redraw(documents) } else { try show(documents) }
             } catch  where !isFirst {
                 try? reportingFailures { throw error }
             }
@@ -112,7 +123,9 @@ struct StatusCommand: ParsableCommand {
     private func warn(_ message: String) { Terminal.standard.write("warning: \(message.visible)", to: .error) }
 
     /// What an agent tells of its meshes.
-    private func agentsDocuments() throws -> [StatusDocument] {
+    ///
+    /// - Parameter isTold: whether it was said that the agent does not use the topology that the command was given.
+    private func agentsDocuments(_ isTold: inout Bool) throws -> [StatusDocument] {
         let text: String
         do {
             text = try AgentClient(socket.socket).status()
@@ -122,6 +135,10 @@ struct StatusCommand: ParsableCommand {
                 remedy: "`sudo weft status`; or let root start an agent (`weft agent run`), and join that group")
         }
         let meshes = try JSONDecoder().decode(AgentDocument.self, from: Data(text.utf8)).meshes
+        if !isTold {
+            sayWhatIsWatched(meshes.map(\.topology))
+            isTold = true
+        }
         let documents = meshes.compactMap(\.status).filter { interface == nil || $0.interface == interface }
         guard !documents.isEmpty else {
             throw Failure(
@@ -129,6 +146,36 @@ struct StatusCommand: ParsableCommand {
                 remedy: meshes.compactMap { $0.problem?.summary }.joined(separator: "; "))
         }
         return documents
+    }
+
+    /// The agent has names and what is wanted from its own topologies, and from no other.
+    private func sayWhatIsWatched(_ topologies: [String]) {
+        func resolved(_ path: String) -> String {
+            guard let found = realpath(path, nil) else { return path }
+            defer { free(found) }
+            return String(cString: found)
+        }
+        guard source.topology != TopologyArgument.defaultPath,
+            !topologies.contains(where: { resolved($0) == resolved(source.topology) })
+        else { return }
+        let watched = topologies.joined(separator: " and ")
+        warn("\(source.topology) is not used: this is of the agent, which watches \(watched)")
+    }
+
+    /// Shows documents in place of what is on the terminal, and no more than it has room for: what scrolls away floods it.
+    private func redraw(_ documents: [StatusDocument]) {
+        let terminal = Terminal.standard
+        // The last line stays free: the end of one before it would scroll.
+        let rows = max(1, (terminal.height ?? 24) - 1)
+        let columns = terminal.width ?? 80
+        var lines: [String] = []
+        for (index, document) in documents.enumerated() {
+            let share = (rows - lines.count) / (documents.count - index)
+            if share < 1 { break }
+            lines += StatusText(document, options: output.text()).screen(rows: share, columns: columns)
+        }
+        // In one piece, each line to its end: a screen that is cleared first flickers.
+        terminal.write("\u{1B}[H" + lines.map { $0 + "\u{1B}[K\n" }.joined() + "\u{1B}[J", terminator: "")
     }
 
     private func show(_ documents: [StatusDocument]) throws {

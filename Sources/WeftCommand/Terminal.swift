@@ -90,11 +90,16 @@ package final class Terminal: Sendable {
     }
 
     /// Columns of the terminal, or of what COLUMNS says; nil where there is no limit.
-    package var width: Int? {
-        if let columns = Self.environment("COLUMNS").flatMap({ Int($0) }), columns > 0 { return columns }
+    package var width: Int? { size("COLUMNS") { $0.ws_col } }
+
+    /// Lines of the terminal, or of what LINES says; nil where there is no limit.
+    package var height: Int? { size("LINES") { $0.ws_row } }
+
+    private func size(_ variable: String, _ field: (winsize) -> UInt16) -> Int? {
+        if let number = Self.environment(variable).flatMap({ Int($0) }), number > 0 { return number }
         var size = winsize()
-        guard isTerminal(.output), ioctl(output, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
-        return Int(size.ws_col)
+        guard isTerminal(.output), ioctl(output, UInt(TIOCGWINSZ), &size) == 0, field(size) > 0 else { return nil }
+        return Int(field(size))
     }
 
     /// Asks on standard error and waits for a line; true for `y` and `yes`. End of input means no.

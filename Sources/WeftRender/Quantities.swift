@@ -64,6 +64,27 @@ extension String {
         self + String(repeating: " ", count: max(0, width - columns))
     }
 
+    /// The text as far as it fits into `width` columns; what is cut off is marked. Colours take no room, and end with it.
+    func cut(to width: Int) -> String {
+        var text = ""
+        // As far as there is room for the mark as well.
+        var marked = ""
+        var room = width
+        var isPaint = false
+        for scalar in unicodeScalars {
+            if scalar == "\u{1B}" { isPaint = true }
+            if isPaint {
+                if scalar == "m" { isPaint = false }
+            } else {
+                if room > 0 { marked = text }
+                room -= DisplayCell(scalar).width
+                if room < 0 { return width > 0 ? marked + "…" + (marked.contains("\u{1B}") ? "\u{1B}[0m" : "") : "" }
+            }
+            text.unicodeScalars.append(scalar)
+        }
+        return text
+    }
+
     /// Filled with blanks on the left to `width` columns.
     func aligned(to width: Int) -> String {
         String(repeating: " ", count: max(0, width - columns)) + self

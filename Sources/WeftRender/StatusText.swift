@@ -7,6 +7,8 @@ package import WeftStatus
 package struct StatusText {
     package var document: StatusDocument
     package var options: TextOptions
+    /// How many peers are listed; the others are counted.
+    private var peerLimit = Int.max
 
     package init(_ document: StatusDocument, options: TextOptions = TextOptions()) {
         self.document = document
@@ -14,13 +16,31 @@ package struct StatusText {
     }
 
     /// The whole text, each line with its end.
-    package var text: String {
+    package var text: String { page.text }
+
+    /// The text for a screen: lines are cut off where they are longer, and peers left out and counted where there is no room
+    /// for all of them.
+    package func screen(rows: Int, columns: Int) -> [String] {
+        var lines = page.lines
+        if lines.count > rows {
+            var short = self
+            // One line says how many are left out.
+            short.peerLimit = max(0, document.peers.count - (lines.count - rows) - 1)
+            lines = short.page.lines
+        }
+        if lines.count > rows { lines = Array(lines.prefix(max(0, rows - 1))) + ["…"] }
+        return lines.map { $0.cut(to: columns) }
+    }
+
+    private var page: Page {
         var page = Page(options)
         let mesh = document.mesh.visible
         let host = document.node.map { "\($0.visible) in " } ?? ""
         page.plain("\(document.interface.visible): \(host)mesh \(mesh)", .heading)
         guard document.present else {
-            if document.firewall == nil, document.rules.isEmpty {
+            if let elsewhere = document.elsewhere?.visible {
+                page.plain("  The mesh is on the interface \(elsewhere) here: `weft plan` says how to go on.")
+            } else if document.firewall == nil, document.rules.isEmpty {
                 let isTaken = document.foreign.contains { $0.kind == "interface" }
                 page.plain(
                     isTaken
@@ -34,7 +54,7 @@ package struct StatusText {
             killSwitch(&page)
             tunnel(&page)
             foreign(&page)
-            return page.text
+            return page
         }
         page.plain("  \(device)")
         killSwitch(&page)
@@ -55,7 +75,7 @@ package struct StatusText {
         foreign(&page)
         page.blank()
         page.plain(conclusion)
-        return page.text
+        return page
     }
 
     /// `up, kernel WireGuard, listening on port 51820, MTU 1420`.
@@ -89,11 +109,24 @@ package struct StatusText {
             let chains = firewall.chains.map(\.visible).joined(separator: ", ")
             page.plain("  firewall table inet \(firewall.table.visible): \(chains)")
         }
+        missingRules(&page)
         if let resolver = document.resolver {
             let scope = ResolverSetting.scope(
                 resolver.domains, isForAllNames: resolver.allNames ?? resolver.domains.isEmpty)
             page.plain("  name servers \(resolver.servers.joined(separator: ", "))\(scope)")
         }
+    }
+
+    /// Somebody has flushed or removed the mesh's table, or it was never applied as the topology is now.
+    private func missingRules(_ page: inout Page) {
+        guard let missing = document.missingChains else { return }
+        let table = MeshIdentity(mesh: document.mesh, interface: document.interface).firewallTable.visible
+        let what =
+            document.firewall == nil
+            ? "The firewall table inet \(table) is missing"
+            : "Of the firewall, the rules are missing in "
+                + missing.map(\.visible).joined(separator: ", ")
+        page.plain("  \(what): `weft apply` writes them as the topology wants them.", .remove)
     }
 
     private var conclusion: String {
@@ -113,7 +146,7 @@ package struct StatusText {
         var table = Table(
             columns: ["PEER", "KEY", "STATE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "ALLOWED IPS"],
             alignedRight: [5, 6], options: options)
-        for peer in document.peers {
+        for peer in document.peers.prefix(peerLimit) {
             table.add(
                 [
                     name(peer), String(peer.publicKey.prefix(8)) + "…", peer.state.rawValue,
@@ -124,6 +157,8 @@ package struct StatusText {
                 paints: [2: peer.state.paint, 1: .faint])
         }
         table.write(to: &page)
+        let rest = document.peers.count - peerLimit
+        if rest > 0 { page.plain("  and \(counted(rest, "more peer")): the screen has no room for them", .faint) }
     }
 
     /// The node's name. A peer that the topology has not is told from one whose name cannot be known.

@@ -47,6 +47,11 @@ extension StatusDocument {
             Firewall(
                 table: mesh.firewallTable, chains: $0.chains.map(\.name), killSwitch: $0.hasKillSwitch)
         }
+        if live.link != nil {
+            let there = Set((live.firewall?.chains ?? []).lazy.filter { !$0.rules.isEmpty }.map(\.name))
+            let lost = (desired?.state.firewall?.chains ?? []).filter { !$0.rules.isEmpty && !there.contains($0.name) }
+            if !lost.isEmpty { missingChains = lost.map(\.name) }
+        }
         resolver = live.resolver.map {
             Resolver(servers: $0.servers.map(\.description), domains: $0.domains, allNames: $0.isForAllNames)
         }

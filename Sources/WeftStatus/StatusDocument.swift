@@ -16,6 +16,8 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var node: String?
     /// Whether the mesh's interface is there. Where it is not, all that follows is empty.
     package var present: Bool
+    /// The interface that the mesh is on instead: it was renamed, by somebody or in the topology. Absent where it is not.
+    package var elsewhere: String?
     /// Whether the interface is up.
     package var up: Bool
     /// `kernel` or `userspace`.
@@ -32,6 +34,9 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var rules: [Rule]
     /// Absent where the mesh has no table in nf_tables.
     package var firewall: Firewall?
+    /// The names of chains that the topology wants, and that are not there or hold no rule. Absent where there are none,
+    /// where the mesh is not applied, and where the topology could not be read.
+    package var missingChains: [String]?
     /// Absent where the link has no name servers of its own.
     package var resolver: Resolver?
     /// By name; those without one after them, by key.

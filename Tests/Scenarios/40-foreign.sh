@@ -86,6 +86,71 @@ refuses "a WireGuard interface that weft did not make is in the way too" weft fr
 contains "and is named" wg0 "$output"
 enter fra ip link del wg0
 
+# Our own, which somebody took the mark from: nobody is told to delete it.
+succeeds "apply" weft fra apply
+enter fra ip link set dev wg0 alias mine
+exits 1 "an interface that has lost its mark is in the way" weft fra plan --detailed-exitcode
+contains "and is known by its routes" "wg0 carries weft's routes, and has lost the mark by which weft knows it" "$output"
+remedy="ip link set dev wg0 alias weft:test"
+contains "with what to do" "$remedy" "$output"
+output=$(weft fra doctor --offline)
+contains "weft doctor says so too" "wg0 carries weft's routes" "$output"
+contains "and what to do" "$remedy" "$output"
+lacks "and blames nobody" "did not make" "$output"
+succeeds "it can be typed" enter fra $remedy
+unchanged fra "and all is as it was"
+succeeds "down" weft fra down
+
+# A table of our name that a running program keeps to itself.
+shell=$(mesh_folder ana)/nft
+launch ana "$here/../Beds/answer" "$shell" nft -i
+printf 'add table inet weft-wg0 { flags owner; }\n' >"$shell.new.type"
+mv "$shell.new.type" "$shell.type"
+owned() { enter ana nft list tables | grep -q weft-wg0; }
+eventually 10 "somebody has a table of our name" owned
+exits 1 "a table that belongs to a program is in the way" weft ana plan --detailed-exitcode
+contains "and is named, with the program" "table inet weft-wg0 belongs to nft (process" "$output"
+contains "with what to do" "End that program" "$output"
+same "its document says what it blocks" table "$(weft ana plan --format json | jq -r '.obstacles[].blocks')"
+exits 1 "apply is refused" weft ana apply
+contains "before anything is begun" "something that is not weft's stands in the way: nothing was changed" "$output"
+refuses "no interface is left" enter ana ip link show wg0
+contains "weft doctor names it" "weft-wg0 belongs to nft" "$(weft ana doctor --offline)"
+succeeds "down is not kept from anything" weft ana down
+kill "$(<"$shell.pid")"
+gone() { ! owned; }
+eventually 10 "with the program its table goes" gone
+converges ana
+
+# Our own table, flushed or removed by hand.
+lacks "a table that is whole: status says nothing" "missing" "$(weft ana status | grep -i firewall)"
+enter ana nft flush table inet weft-wg0
+contains "a table that was flushed: status says so" "Of the firewall, the rules are missing in" "$(weft ana status)"
+matches "so does the document" '^[1-9]' "$(weft ana status --format json | jq '.missingChains | length')"
+enter ana nft delete table inet weft-wg0
+contains "a table that was removed: status says so" \
+    "The firewall table inet weft-wg0 is missing: \`weft apply\` writes them" "$(weft ana status)"
+converges ana
+lacks "then it says nothing any more" "missing" "$(weft ana status | grep -i firewall)"
+
+# An interface that somebody renamed.
+enter ana ip link set dev wg0 down
+enter ana ip link set dev wg0 name corp0
+output=$(weft ana status 2>&1)
+matches "an interface that was renamed: status knows it" "corp0: mesh test|ip link delete corp0" "$output"
+contains "and says of its name in the topology that it is elsewhere" "The mesh is on the interface corp0 here" "$output"
+lacks "and gives no advice that leads nowhere" "makes the interface anew" "$output"
+for command in plan apply down; do
+    exits 1 "$command is refused" weft ana $command
+    contains "with what was done" "somebody renamed it: " "$output"
+    remedy=$(grep -oE '`ip link [^`]+`' <<<"$output" | tr -d '`' | head -n 1)
+done
+succeeds "what it says to type ($remedy)" enter ana sh -c "$remedy"
+converges ana
+same "leads back" "wg0: ana in mesh test" "$(weft ana status | head -n 1)"
+refuses "and nothing has the other name" enter ana ip link show corp0
+succeeds "down" weft ana down
+
 # A second mesh that was given the same interface touches nothing of the first one's, also when it is taken down.
 succeeds "apply" weft fra apply
 corp=$topology

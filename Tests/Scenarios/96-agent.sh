@@ -54,6 +54,9 @@ contains "and says so" "Permission denied" "$output"
 enter fra chgrp 65534 /run/weft/agent.sock
 succeeds "the socket's group may ask" as_nobody status "$topology"
 contains "and sees peers by name" "ana " "$output"
+lacks "of the topology that the agent watches" "warning" "$output"
+succeeds "of another one" as_nobody status /nowhere
+contains "it is said that it is not used" "warning: /nowhere is not used: this is of the agent, which watches $topology" "$output"
 enter fra chgrp 0 /run/weft/agent.sock
 launch fra timeout 8 "$WEFT" events >"$(mesh_folder fra)/events"
 exits 1 "apply beside it is refused" weft fra apply

@@ -53,8 +53,10 @@ import WeftStatus
     }
 
     @Test func status() throws {
-        let absent = StatusDocument(Observation(time: Samples.now), of: Samples.mesh, desired: nil)
-        let nameless = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
+        var absent = StatusDocument(Observation(time: Samples.now), of: Samples.mesh, desired: nil)
+        absent.elsewhere = "corp0"
+        var nameless = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
+        nameless.missingChains = ["forward"]
         try hold(
             [try JSON.text(DocumentTests.status), try JSON.text(absent), try JSON.text(nameless)],
             against: "WeftStatus/WeftStatus.docc/status.schema.json")

@@ -70,6 +70,64 @@ extension Samples {
         try expectGolden(StatusText(document).text, "status-absent.txt")
     }
 
+    /// A table that somebody flushed, or removed.
+    @Test func rulesThatAreMissingAreSaid() throws {
+        var observation = Samples.observation
+        var desired = Samples.desired
+        let rule = FirewallRule([.counter])
+        desired.state.firewall = Firewall(chains: [
+            FirewallChain("forward", rules: [rule]), FirewallChain("input", rules: [rule]), FirewallChain("output"),
+        ])
+        func line() -> String? {
+            let document = StatusDocument(observation, of: Samples.mesh, desired: desired)
+            let lines = StatusText(document).text.split(separator: "\n")
+            return lines.first { $0.contains("missing in") || $0.contains("is missing") }.map(String.init)
+        }
+        let end = "`weft apply` writes them as the topology wants them."
+        observation.state.firewall = desired.state.firewall
+        #expect(line() == nil)
+        observation.state.firewall?.chains[1].rules = []
+        #expect(line() == "  Of the firewall, the rules are missing in input: \(end)")
+        observation.state.firewall?.chains.removeFirst()
+        #expect(line() == "  Of the firewall, the rules are missing in forward, input: \(end)")
+        observation.state.firewall = nil
+        #expect(line() == "  The firewall table inet weft-wg0 is missing: \(end)")
+        // A mesh that is not applied misses nothing.
+        observation.state.link = nil
+        #expect(line() == nil)
+    }
+
+    /// With --watch: a screen that is too small for all of it.
+    @Test func aScreenHasRoomForSoMuch() {
+        let document = StatusDocument(Samples.observation, of: Samples.mesh, desired: Samples.desiredWithCarl)
+        let text = StatusText(document).text
+        let all = text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+        #expect(StatusText(document).screen(rows: 99, columns: 999) == all)
+        for rows in 1..<all.count {
+            for style in [Style.plain, .ansi] {
+                let lines = StatusText(document, options: TextOptions(style: style)).screen(rows: rows, columns: 50)
+                #expect(lines.count <= rows)
+                for line in lines {
+                    #expect(line.replacing(#/\u{1B}\[[0-9]+m/#, with: "").columns <= 50)
+                    #expect(!line.contains("\u{1B}") || line.hasSuffix("\u{1B}[0m"))
+                }
+            }
+        }
+        let lines = StatusText(document).screen(rows: all.count - 2, columns: 999)
+        #expect(lines.count == all.count - 2)
+        #expect(lines.contains("  and 3 more peers: the screen has no room for them"))
+        #expect(lines.last == all.last)
+    }
+
+    @Test(arguments: [
+        ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("abcd", 1, "…"), ("abcd", 0, ""), ("", 0, ""), ("日本", 4, "日本"),
+        ("日本", 3, "日…"), ("日本語", 4, "日…"), ("a日本", 3, "a…"), ("\u{1B}[1mabcd\u{1B}[0m", 4, "\u{1B}[1mabcd\u{1B}[0m"),
+        ("\u{1B}[1mabcd\u{1B}[0m", 3, "\u{1B}[1mab…\u{1B}[0m"),
+    ])
+    func cutsLines(_ text: String, _ width: Int, _ cut: String) {
+        #expect(text.cut(to: width) == cut)
+    }
+
     /// Who finds the network dead and the tunnel down reads why.
     @Test func aKillSwitchThatIsShutIsSaid() throws {
         var observation = Samples.observation
