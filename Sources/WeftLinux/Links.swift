@@ -186,7 +186,7 @@ extension ForeignObject {
         } else {
             description = "\(name) is an interface of kind \(link.kind.isEmpty ? "(hardware)" : link.kind)"
         }
-        if link.name == name, let alias = link.alias, !alias.hasPrefix(Link.alias(mesh: "")),
+        if !hasLostMark, link.name == name, let alias = link.alias, !alias.hasPrefix(Link.alias(mesh: "")),
             [LiveLink.kernelKind, LiveLink.userspaceKind].contains(link.kind)
         {
             // Weft knows its own by that.

@@ -210,11 +210,11 @@ damage() { # WHAT SENTENCE COMMAND…: done to the record of wg0; then the agent
     agent_stop
 }
 damage "garbage" "it is damaged" "head -c 2000 /dev/urandom >$record"
-said "nor is the topology that was in force (" && ok "garbage: what lies beside it is named" ||
-    fail "garbage: what lies beside it is named" "the kept topology" "$(cat "$agent_log")"
 # The emulated machine is slow, and what differs is the file's content only.
 if [ "$BED" != vm ]; then
     damage "a part of a record" "it is damaged" "printf '{\"version\":1,\"boo' >$record"
+    said "nor is the topology that was in force (" && ok "a part of a record: what lies beside it is named" ||
+        fail "a part of a record: what lies beside it is named" "the kept topology" "$(cat "$agent_log")"
     damage "a record from a newer version" "a newer weft wrote it (version 99)" "printf '{\"version\":99,\"bootID\":\"\"}' >$record"
     damage "a folder in its place" "it is no record (Is a directory)" "mkdir $record"
     damage "a FIFO in its place" "it is damaged" "mkfifo $record"
