@@ -71,12 +71,17 @@ static const __u32 weft_nft_bitwise_bool = NFT_BITWISE_BOOL;
 static const int weft_f_setlease = 1024;
 static const int weft_f_setsig = 10;
 
+// RENAME_EXCHANGE: likewise, and <linux/fs.h> names again what <sys/mount.h> does.
+static const unsigned int weft_rename_exchange = 2;
+
 // glibc declares these with _GNU_SOURCE only, which a module cannot define after the fact.
 // (<spawn.h> would bring <net/if.h>, which hides the kernel's own flags of links: hence the void pointers.)
 int accept4(int socket, struct sockaddr *address, socklen_t *length, int flags);
 int memfd_create(const char *name, unsigned int flags);
 int posix_spawn_file_actions_addchdir_np(void *actions, const char *path);
 int posix_spawn_file_actions_addclosefrom_np(void *actions, int from);
+int renameat2(int oldfolder, const char *oldpath, int newfolder, const char *newpath, unsigned int flags);
+int syncfs(int file);
 int unshare(int flags); // for tests in namespaces
 
 #endif

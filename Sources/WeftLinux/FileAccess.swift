@@ -105,6 +105,18 @@ func makeFolder(_ path: String) throws(Errno) {
     guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Errno(errno) }
 }
 
+/// Removes a folder of our own with all in it, or a file; links are not followed.
+func removeTree(_ path: String) {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else { return }
+    if status.st_mode & S_IFMT == S_IFDIR {
+        for name in SmallFile.names(in: path) { removeTree("\(path)/\(name)") }
+        _ = unsafe rmdir(path)
+    } else {
+        _ = unsafe unlink(path)
+    }
+}
+
 /// Acts as the owner of a folder on the files in it, where root runs this and the folder is another user's: what a command
 /// writes there, an agent that runs as that user can read and replace, and a symbolic link that this user put there
 /// leads no further than this user may go. See setfsuid(2); where the folder is not there, all stays as it is.

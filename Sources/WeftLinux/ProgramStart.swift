@@ -41,15 +41,16 @@ final class StartedProgram {
         return FileDescriptor(raw)
     }
 
-    /// Waits for its end, and ends it, with all that it has started, where that takes longer than `patience`.
+    /// Waits for its end, and ends it, with all that it has started, where that takes longer than `patience`, or when
+    /// it is no longer wanted.
     ///
     /// - Returns: its exit status, or 128 and the signal that ended it; nil where it was not in time.
-    func wait(_ patience: Duration) -> Int32? {
+    func wait(_ patience: Duration, unless isUnwanted: () -> Bool = { false }) -> Int32? {
         let deadline = ContinuousClock.now + patience
         var pause: UInt32 = 500
         while true {
             if let status = exitStatus() { return status }
-            guard ContinuousClock.now < deadline else { break }
+            guard ContinuousClock.now < deadline, !isUnwanted() else { break }
             usleep(pause)
             pause = min(pause * 2, 20_000)
         }
