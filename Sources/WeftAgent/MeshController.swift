@@ -156,6 +156,9 @@ package final class MeshController<Host: MeshHost> {
         pending = [.topology]
     }
 
+    /// Whether something is to be done now.
+    package var isBusy: Bool { job != nil || !pending.isEmpty }
+
     package func wake(_ reasons: Wake) { pending.formUnion(reasons) }
 
     /// The kernel told of changes.

@@ -48,6 +48,8 @@ package struct AgentProblem: Error, Hashable, Sendable {
 package enum TopologyReading<Source> {
     case good(Revision<Source>)
     case broken(AgentProblem)
+    /// It is yet to come, which is said elsewhere.
+    case awaited
 }
 
 /// The machine, as one mesh's controller sees it. Nothing here waits for the network.

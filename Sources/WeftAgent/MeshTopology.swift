@@ -13,9 +13,15 @@ extension MeshController {
         switch host.read() {
         case .good(let revision): consider(revision, at: now)
         case .broken(let problem): refuse(problem)
+        case .awaited: break
         }
         if force == nil, let kept = host.kept() { adopt(kept, at: now) }
         lookAtMemory()
+    }
+
+    /// Whether what the folder holds, as far as that is known, is what is in force.
+    package var isFolderInForce: Bool {
+        force?.revision.origin == .folder && refusal == nil && trial == nil && !pending.contains(.topology)
     }
 
     private func consider(_ revision: Revision<Host.Source>, at now: ContinuousClock.Instant) {

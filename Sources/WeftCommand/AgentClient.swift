@@ -25,6 +25,19 @@ struct AgentClient {
         guard try ask(request) == "ok\n" else { throw Self.endedEarly }
     }
 
+    /// Has it look at everything, and tells what came of that, a line for each topology.
+    ///
+    /// - Throws: where something was not taken.
+    func reload(_ tell: (String) -> Void) throws {
+        var isDone = false
+        // As long as a change may take.
+        try follow("reload", timeout: .seconds(120)) { line in
+            if line == "ok" { isDone = true } else { tell(line) }
+            return !isDone
+        }
+        if !isDone { throw Self.endedEarly }
+    }
+
     private func ask(_ request: String) throws -> String {
         var answer = ""
         try follow(request, timeout: .seconds(20)) { line in

@@ -42,7 +42,7 @@ struct AgentRunCommand: ParsableCommand {
         commandName: "run",
         abstract: "Watch topologies and the kernel, and put right what differs (the default).",
         discussion: """
-            Runs in the foreground; systemd starts it. SIGHUP, and `weft agent reload`, make it look at everything at once. When \
+            Runs in the foreground; systemd starts it. SIGHUP, and `weft agent reload`, make it fetch and look at everything at once. When \
             it ends, the tunnels stay up: `weft down` takes a mesh down.
             """)
 
@@ -157,13 +157,14 @@ struct AgentRunCommand: ParsableCommand {
         if code != 0 { throw ExitCode(code) }
     }
 
-    /// Each repository and ref has a folder of its own below the state folder.
+    /// Each repository and ref has a folder of its own below that of the network namespace.
     private func follower() throws -> GitFollower? {
         guard let git else { return nil }
         let name = "git-\(String(MeshIdentity.hash("\(git) \(ref)"), radix: 16))"
+        let folder = StateFolder(path: stateDir).folder(named: name)
         do throws(GitFollower.Problem) {
             return try GitFollower(
-                url: git, ref: ref, folder: "\(stateDir)/\(name)", allowsRewrites: allowRewrites,
+                url: git, ref: ref, folder: folder, allowsRewrites: allowRewrites,
                 environment: Machine.environment(["PATH", "HOME", "GIT_SSH_COMMAND", "SSH_AUTH_SOCK"]))
         } catch {
             throw Failure(error.description)
@@ -173,11 +174,15 @@ struct AgentRunCommand: ParsableCommand {
 
 struct AgentReloadCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "reload", abstract: "Make the agent read its topologies and look at the kernel at once.")
+        commandName: "reload",
+        abstract: "Make the agent fetch, read its topologies and look at the kernel at once, and say what came of it.",
+        discussion: "Ends with 1 where a topology was refused, or could not be fetched.")
 
     @OptionGroup var socket: SocketOption
 
-    func run() throws { try reportingFailures { try AgentClient(socket.socket).order("reload") } }
+    func run() throws {
+        try reportingFailures { try AgentClient(socket.socket).reload { Terminal.standard.write($0) } }
+    }
 }
 
 struct AgentStatusCommand: ParsableCommand {

@@ -41,6 +41,8 @@ final class AgentHost: MeshHost {
     var sessions: [TCPConnection]?
     /// Where the topology is fetched from.
     var gitRemotes: [SocketAddress] = []
+    /// Whether nothing has been fetched yet.
+    var isAwaited = false
     private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
     /// What was read last without an error, and when: the folder is looked at every minute.
     private var last: (revision: Revision<LoadedTopology>, time: UnixTime)?
@@ -94,6 +96,7 @@ final class AgentHost: MeshHost {
         if let candidate = given?.candidate {
             return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
         }
+        if isAwaited { return .awaited }
         let (files, problems) = TopologyFolder(path).read()
         if !problems.isEmpty { return .broken(Self.problem(problems, files, of: path)) }
         let id = files.revision(below: path)

@@ -64,11 +64,9 @@ final class AgentService {
     private let clock: WallClockAlarm
     private var clockKeeper: ClockKeeper
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
-    private let fetches: Inbox<(result: Result<GitFollower.Outcome, GitFollower.Problem>, remotes: [SocketAddress])>
+    private var repository: RepositoryWatch?
     /// Why nobody can ask the agent.
     private var deafness: String?
-    /// What is wrong with the repository.
-    private var gitProblem: String?
     private let prober: Prober
     private let notifier: ServiceNotifier
     private let kernel: KernelEvents
@@ -80,6 +78,8 @@ final class AgentService {
     private var factsTimer: EventLoop.Timer?
     private var nextFacts = ContinuousClock.now
     private var reloadTimer: EventLoop.Timer?
+    /// Who is told what came of it.
+    private var reloaders: [LineServer.Client] = []
     private var nextReload = ContinuousClock.now
     /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
     private var breath = ContinuousClock.now
@@ -99,7 +99,6 @@ final class AgentService {
         clockKeeper = ClockKeeper(calendar)
         answers = try Inbox()
         prober = try Prober(git: settings.git)
-        fetches = try Inbox()
         notifier = ServiceNotifier()
         kernel = try KernelEvents()
         try AgentHost.makeFolder(of: settings.socket)
@@ -115,7 +114,13 @@ final class AgentService {
                     register: register),
                 settings: settings.controller
             ) { [unowned self] in emit($0) }
+            controller.host.isAwaited = settings.git.map { $0.commit == nil } ?? false
             meshes.append(Mesh(controller, try FolderWatch(path), path))
+        }
+        if let git = settings.git {
+            repository = try RepositoryWatch(
+                git, every: settings.gitInterval, in: loop, emit: { [unowned self] in emit($0) },
+                seen: { [unowned self] in take($0) })
         }
     }
 
@@ -129,7 +134,6 @@ final class AgentService {
         try loop.watch(clock.descriptor) { [unowned self] _ in takeClock() }
         try loop.watch(answers.descriptor) { [unowned self] _ in takeAnswers() }
         try loop.watch(prober.descriptor) { [unowned self] _ in takeProofs() }
-        try loop.watch(fetches.descriptor) { [unowned self] _ in takeFetches() }
         for descriptor in kernel.descriptors {
             try loop.watch(descriptor) { [unowned self] _ in takeKernelEvents() }
         }
@@ -144,8 +148,9 @@ final class AgentService {
         clockKeeper.look(isMoment: true).forEach(emit)
         if settings.hasWireGuardLog { startWireGuardLog() }
         tick()
-        fetch()
+        try repository?.begin()
         loop.run()
+        repository?.git.end()
         stopWireGuardLog()
         clockKeeper.look(isMoment: true).forEach(emit)
         for mesh in meshes { mesh.controller.leave(at: .now) }
@@ -224,6 +229,8 @@ final class AgentService {
             notifier.ready()
         }
         schedule(after: delay)
+        if meshes.allSatisfy(\.controller.isFolderInForce) { repository?.enforce() }
+        answerReloaders()
     }
 
     /// A device that does not answer keeps all other meshes waiting for as long as it is waited for: it is asked again only
@@ -301,6 +308,7 @@ final class AgentService {
             rearm(mesh)
             mesh.controller.reload()
         }
+        repository?.look()
         tick()
         if isReady { notifier.ready() }
     }
@@ -455,35 +463,15 @@ final class AgentService {
 
     // MARK: Git
 
-    /// Looks at the repository, on a thread of its own; the watch on the link sees what comes of it.
-    private func fetch() {
-        guard let git = settings.git else { return }
-        Worker.start { [fetches] in
-            let result = Result { () throws(GitFollower.Problem) in try git.follow() }
-            // Where that is, for a change that would cut it off.
-            fetches.post((result: result, remotes: GitRemote(git.url)?.addresses() ?? []))
-        }
-    }
-
-    private func takeFetches() {
-        for (result, remotes) in fetches.drain() {
-            if !remotes.isEmpty { for mesh in meshes { mesh.controller.host.gitRemotes = remotes } }
-            switch result {
-            case .success(let outcome):
-                if case .switched(let commit) = outcome {
-                    emit(AgentEvent(.notice, .revision, interface: nil, "commit \(commit.prefix(12)) was fetched"))
-                } else if gitProblem != nil {
-                    emit(AgentEvent(.notice, .revision, interface: nil, "the repository can be read again"))
-                }
-                gitProblem = nil
-            case .failure(let problem):
-                if gitProblem != problem.description {
-                    emit(AgentEvent(.error, .revision, interface: nil, problem.description))
-                }
-                gitProblem = problem.description
+    private func take(_ look: RepositoryWatch.Look?) {
+        if let look {
+            for mesh in meshes {
+                if !look.remotes.isEmpty { mesh.controller.host.gitRemotes = look.remotes }
+                mesh.controller.host.isAwaited = repository?.fetched == nil
+                if look.hasChangedFiles { mesh.controller.wake(.topology) }
             }
-            loop.schedule(after: settings.gitInterval) { [unowned self] in fetch() }
         }
+        schedule(after: .zero)
     }
 
     // MARK: Names
@@ -526,9 +514,9 @@ final class AgentService {
             client.send(Array(((try? encodeJSON(document())) ?? "{}").utf8) + [UInt8(ascii: "\n")])
             client.finish()
         case "reload":
+            reloaders.removeAll { !$0.isOpen }
+            reloaders.append(client)
             reload()
-            client.send(Array("ok\n".utf8))
-            client.finish()
         case "events":
             subscribers.removeAll { !$0.isOpen }
             subscribers.append(client)
@@ -544,12 +532,40 @@ final class AgentService {
         }
     }
 
+    /// Once all that was asked for has been looked at.
+    private func answerReloaders() {
+        if reloaders.isEmpty || reloadTimer?.isPending == true || repository?.isAwaited == true { return }
+        if meshes.contains(where: \.controller.isBusy) { return }
+        var lines: [String] = []
+        var problems = repository?.problem.map { [$0] } ?? []
+        for mesh in meshes {
+            let revision = mesh.controller.force?.revision.id
+            let name = mesh.controller.force?.mesh.interface ?? mesh.path
+            if let problem = mesh.controller.problem?.summary ?? mesh.controller.failure {
+                problems.append("\(name): \(problem)\(revision.map { "; \($0) stays in force" } ?? "")")
+            } else if let trial = mesh.controller.onTrial {
+                lines.append("\(name): topology \(trial) is on trial")
+            } else if let revision {
+                lines.append("\(name): topology \(revision) is in force (\(mesh.controller.stage.rawValue))")
+            }
+        }
+        lines.append(problems.isEmpty ? "ok" : "error: \(problems.joined(separator: "; "))")
+        let answer = Array(lines.map { $0.visible + "\n" }.joined().utf8)
+        for client in reloaders {
+            client.send(answer)
+            client.finish()
+        }
+        reloaders = []
+    }
+
     private func document() -> AgentDocument {
         AgentDocument(
             time: Machine.clock().description, process: getpid(), startedAt: startedAt.description,
             clock: clockKeeper.problem,
-            git: settings.git.map {
-                AgentDocument.Git(url: $0.url, ref: $0.ref, commit: $0.commit, problem: gitProblem)
+            git: repository.map {
+                AgentDocument.Git(
+                    url: $0.git.url, ref: $0.git.ref, commit: $0.inForce,
+                    fetched: $0.fetched == $0.inForce ? nil : $0.fetched, problem: $0.problem)
             }, meshes: meshes.map { mesh in AgentDocument.Mesh(mesh.controller, topology: mesh.path) })
     }
 

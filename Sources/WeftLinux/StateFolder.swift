@@ -22,6 +22,7 @@ package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
 ///                       /wg0.sock                        who watches over a trial of wg0 answers here
 ///                       /wg0-trial.json                  a change on trial, or one that failed
 ///                       /topology-5f3a….kept             the last good topology of a path
+///                       /git-5f3a…                       a repository that is followed, see `GitFollower`
 ///                       /sysctls-of-all-interfaces.json  claims, and the values before the first
 ///                  /netns-4711/…                         another network namespace
 ///
@@ -258,6 +259,12 @@ extension StateFolder {
         }
     }
 
+    /// Where something of this namespace has a folder of its own. Where ours cannot be made, whoever makes that will see.
+    package func folder(named name: String) -> String {
+        try? asOwner(of: root) { () throws(DataplaneError) in try makeOwnFolder() }
+        return "\(path)/\(name)"
+    }
+
     private func makeOwnFolder() throws(DataplaneError) {
         if access(path) != nil { return }
         do throws(Errno) { try makeFolder(path) } catch { throw .file(error, "make", path) }
@@ -271,7 +278,9 @@ extension StateFolder {
             let folder = "\(root)/\(name)"
             let files = SmallFile.names(in: folder)
             let isOld = files.allSatisfy { file in
-                if [".lock", ".tmp", ".kept", ".sock"].contains(where: file.hasSuffix) { return true }
+                if [".lock", ".tmp", ".kept", ".sock"].contains(where: file.hasSuffix) || file.hasPrefix("git-") {
+                    return true
+                }
                 guard file.hasSuffix(".json"), let bytes = try? readFile("\(folder)/\(file)", limit: Self.sizeLimit),
                     let boot = recordedBoot(json: bytes)
                 else { return false }
@@ -279,7 +288,7 @@ extension StateFolder {
             }
             // One with locks alone may be of a run that has just begun.
             guard isOld, files.contains(where: { $0.hasSuffix(".json") }) else { continue }
-            for file in files { _ = unsafe unlink("\(folder)/\(file)") }
+            for file in files { removeTree("\(folder)/\(file)") }
             _ = unsafe rmdir(folder)
         }
     }

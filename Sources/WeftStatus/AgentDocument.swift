@@ -28,15 +28,18 @@ package struct AgentDocument: Codable, Hashable, Sendable {
     package struct Git: Codable, Hashable, Sendable {
         package var url: String
         package var ref: String
-        /// The commit in force; absent before the first.
+        /// The commit in force; absent where none of those fetched is, or was since the start.
         package var commit: String?
+        /// The commit fetched last, where that is not the one in force: refused, on trial, or about to be read.
+        package var fetched: String?
         /// Why the last look at it failed.
         package var problem: String?
 
-        package init(url: String, ref: String, commit: String?, problem: String?) {
+        package init(url: String, ref: String, commit: String?, fetched: String? = nil, problem: String?) {
             self.url = url
             self.ref = ref
             self.commit = commit
+            self.fetched = fetched
             self.problem = problem
         }
     }

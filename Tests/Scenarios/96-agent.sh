@@ -288,12 +288,54 @@ commit() { # NUMBER: of ana's address
     sed -i -E "s/10\.80\.0\.[0-9]+]/10.80.0.$1]/; s/\"10\.80\.0\.[0-9]+\"/\"10.80.0.$1\"/; s/fd80::[0-9]+/fd80::$1/" "$work/node-ana.yaml"
     git_do "$work" commit -am "number $1"
 }
+before=$(wc -l <"$agent_log")
 follow
 eventually 20 "a repository is followed" peer_is 7
+first=$(tail -n "+$((before + 1))" "$agent_log")
+contains "the first fetch is awaited" "the first fetch of $branch of file://$work is awaited" "$first"
+lacks "and that is no error" " error " "$first"
 commit 8
 eventually 10 "a commit is fetched" peer_is 8
 same "status names it" "$(git -C "$work" rev-parse HEAD)" \
     "$(enter fra "$WEFT" agent status | python3 -c "import json, sys; print(json.load(sys.stdin)['git']['commit'])")"
+followed=$(echo "$state"/*/git-*)
+files() { [ -s "$followed/current/node-ana.yaml" ]; }
+rm -rf "$followed"/commit-*
+eventually 10 "its files are written again where they are gone" files
+eventually 10 "and that is said" said "were damaged or gone: they were written again"
+touch "$followed/repository/refs/weft/new.lock" "$followed/index.draft.lock"
+commit 7
+eventually 10 "locks of a git that was killed are no hindrance" peer_is 7
+find "$followed/repository/objects" -type f -exec chmod u+w {} + -exec truncate -s 0 {} +
+commit 8
+eventually 10 "a repository that is damaged is fetched anew" peer_is 8
+eventually 10 "and that is said" said "the repository in $followed was damaged"
+agent_stop
+follow --interval 3600
+git_field() { enter fra "$WEFT" agent status | python3 -c "import json, sys; print(json.load(sys.stdin)['git'].get('$1'))"; }
+eventually 10 "started again, it knows its commit" stage_is converged
+commit 6
+succeeds "reload fetches" enter fra "$WEFT" agent reload
+matches "and says what is in force" "^wg0: topology [0-9a-f]{12} is in force" "$output"
+peer_is 6 && ok "which it is" || fail "which it is" 10.80.0.6 "$(enter fra wg show wg0 allowed-ips)"
+good=$(git -C "$work" rev-parse HEAD)
+echo "nodes: {bob: {publicKey: nonsense}}" >"$work/bad.yaml"
+git_do "$work" add .
+git_do "$work" commit -m "a bad one"
+exits 1 "reload says what is refused" enter fra "$WEFT" agent reload
+contains "by what is wrong" 'node "bob" has no' "$output"
+same "status names what is in force" "$good" "$(git_field commit)"
+same "and what was fetched" "$(git -C "$work" rev-parse HEAD)" "$(git_field fetched)"
+git_do "$work" rm bad.yaml
+git_do "$work" commit -m "without it"
+succeeds "until it is mended" enter fra "$WEFT" agent reload
+same "which is in force then" "$(git -C "$work" rev-parse HEAD)" "$(git_field commit)"
+same "and there is nothing else" None "$(git_field fetched)"
+commit 8
+kill -HUP "$agent"
+eventually 10 "SIGHUP fetches too" peer_is 8
+agent_stop
+follow
 git_do "$work" reset --hard HEAD~1
 commit 9
 eventually 10 "a history that was rewritten is refused" said "was rewritten"
@@ -315,6 +357,21 @@ lacks "and tells nobody what it leads to" "root:" "$(cat "$agent_log")"
 agent_stop
 enter fra "$WEFT" down --yes --state-dir "$state" --interface wg0 >/dev/null
 git_do "$work" reset --hard "HEAD~2"
+
+# A remote that takes connections, and says nothing.
+printf '#!/bin/sh\necho $$ >"%s"\nexec sleep 300\n' "$work.process" >"$work.ssh"
+chmod +x "$work.ssh"
+export GIT_SSH_COMMAND=$work.ssh
+agent_start fra --state-dir "$state.mute" --git git@192.0.2.1:corp.git
+unset GIT_SSH_COMMAND
+asked() { [ -s "$work.process" ]; }
+eventually 10 "a remote that does not answer is asked" asked
+eventually 15 "after 10 s that is said" said "has run for 10 s"
+exits 1 "and by reload" enter fra "$WEFT" agent reload
+contains "with what is waited for" "has run for 10 s" "$output"
+agent_stop
+gone() { ! kill -0 "$(cat "$work.process")" 2>/dev/null; }
+eventually 5 "what asked it ends with the agent" gone
 
 mkdir "$work.links"
 cp -r "$work.clone" "$work.links/..two"

@@ -55,6 +55,24 @@ import WeftTestSupport
         #expect(agent.controller.problem == nil)
     }
 
+    @Test func whatIsYetToComeIsNoProblem() throws {
+        let agent = Agent()
+        agent.host.folder = .awaited
+        try agent.settle()
+        #expect(agent.controller.stage == .waiting && agent.controller.problem == nil)
+        #expect(agent.said(.revision) == [])
+        #expect(!agent.controller.isFolderInForce)
+        agent.host.put(1)
+        agent.controller.wake(.topology)
+        #expect(agent.controller.isBusy)
+        try agent.settle()
+        #expect(agent.controller.isFolderInForce && !agent.controller.isBusy)
+        agent.host.folder = .broken(AgentProblem("nodes.yaml:3:1: no such field"))
+        agent.controller.wake(.topology)
+        try agent.settle()
+        #expect(!agent.controller.isFolderInForce)
+    }
+
     @Test func driftIsRepairedBeforeAnythingIsCompiledAnew() throws {
         let agent = Agent()
         agent.host.put(1)

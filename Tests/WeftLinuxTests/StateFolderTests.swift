@@ -373,7 +373,8 @@ import WeftPlan
         try folder("host").store(memory(), of: "wg0")
         try folder("netns-3").store(memory(), of: "wg0")
         temporary.write("damaged", to: "state/netns-3/wg1.json")
-        #expect(access("\(temporary.path)/state/netns-1", F_OK) == 0)
+        system("mkdir -p '\(folder("netns-1").folder(named: "git-1"))/repository/refs'")
+        #expect(access("\(temporary.path)/state/netns-1/git-1", F_OK) == 0)
         try folder("netns-2", boot: "b").store(memory(), of: "wg0")
         // The first write of another boot drops what only that boot could have read.
         try folder("netns-4", boot: "b").store(memory(), of: "wg0")
