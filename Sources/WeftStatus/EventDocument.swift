@@ -2,6 +2,15 @@
 
 /// Something that happened. Field by field in AgentFormat.md. Holds no secret.
 package struct EventDocument: Codable, Hashable, Sendable {
+    /// The name of the format.
+    package static let formatName = "weft.event"
+    /// The current version of the format.
+    package static let currentVersion = 1
+
+    /// Always `weft.event`.
+    package var format = Self.formatName
+    /// 1. Raised when a field changes its meaning or goes; new fields do not raise it.
+    package var version = Self.currentVersion
     /// RFC 3339, UTC.
     package var time: String
     /// `error`, `warning`, `notice`, `info`, `debug`.

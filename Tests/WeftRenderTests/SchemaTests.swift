@@ -83,6 +83,7 @@ import WeftStatus
                         time: time, process: 7, startedAt: time,
                         git: AgentDocument.Git(
                             url: "https://git.example.net/corp.git", ref: "main", commit: "dc44bc3a96e3",
+                            fetched: "0b1cc3a96e3d",
                             problem: "it could not be read"),
                         meshes: [])),
                 try JSON.text(
