@@ -66,6 +66,10 @@ private struct Attempt {
     var writtenTo: String?
     private var total = 0
     private var visited: [Identity] = []
+    /// The folder as it was named, and without links; nil where a single file is read.
+    private var root: (path: String, real: String)?
+    /// The folder in it that was last asked about.
+    private var parent: (path: String, real: String?)?
     /// What each file was when it was read, by the path that led to it.
     private var witnesses: [(path: String, version: FileVersion)] = []
 
@@ -124,7 +128,9 @@ private struct Attempt {
             return
         }
         switch status.st_mode & S_IFMT {
-        case S_IFDIR: readFolder(path, depth: 0)
+        case S_IFDIR:
+            root = realPath(path).map { (path, $0) }
+            readFolder(path, depth: 0)
         default: readFile(path)
         }
     }
@@ -175,6 +181,21 @@ private struct Attempt {
     private func lstatExists(_ path: String) -> Bool {
         var status = stat()
         return lstat(path, &status) == 0
+    }
+
+    /// Whether a file of the folder lies elsewhere. Links from one place in it to another are how Kubernetes mounts it.
+    private mutating func leadsOut(_ path: String) -> Bool {
+        guard let root, let slash = path.lastIndex(of: "/") else { return false }
+        let folder = String(path[..<slash])
+        if parent?.path != folder { parent = (folder, realPath(folder)) }
+        let real = target(ofLink: path) == nil ? parent?.real.map { "\($0)/" } : realPath(path)
+        return real?.hasPrefix(root.real == "/" ? "/" : "\(root.real)/") != true
+    }
+
+    private func realPath(_ path: String) -> String? {
+        guard let real = realpath(path, nil) else { return nil }
+        defer { free(real) }
+        return String(cString: real)
     }
 
     /// Where a symbolic link leads, as it says so; nil where there is no link.
@@ -242,6 +263,21 @@ private struct Attempt {
                 Diagnostic(
                     "folder.not-a-file", .error, "\(path) is not a regular file",
                     notes: [Diagnostic.Note("a topology is plain files; move this out of the folder")]))
+            return
+        }
+        guard before.st_mode & S_IROTH != 0 || !leadsOut(path) else {
+            if let root, realPath(root.path) != root.real {
+                hasChanged = true
+                return
+            }
+            diagnostics.append(
+                Diagnostic(
+                    "folder.foreign-secret", .error,
+                    "\(path) is a file outside the folder, by a symbolic link, that not everybody may read",
+                    notes: [
+                        Diagnostic.Note("what is wrong in a topology is shown to others: nothing of that file is"),
+                        Diagnostic.Note("remove the link, put the file itself here, or let everybody read it"),
+                    ]))
             return
         }
         guard before.st_size <= TopologyFolder.maximumFileSize, total + before.st_size <= TopologyFolder.maximumSize

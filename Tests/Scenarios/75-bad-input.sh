@@ -72,6 +72,24 @@ copy
 ln -s ../gone/x.yaml "$topology/x.yaml"
 apply "a link to a file that is not there" "x.yaml is a symbolic link to ../gone/x.yaml"
 copy
+echo "hush: root" >"$_mesh_folder/shadow"
+chmod 600 "$_mesh_folder/shadow"
+ln -s "$_mesh_folder/shadow" "$topology/x.yaml"
+apply "a link to a secret outside" "x.yaml is a file outside the folder, by a symbolic link, that not everybody may read"
+lacks "of which nothing is told" "hush" "$output"
+chmod 644 "$_mesh_folder/shadow"
+apply "a link to a file outside that everybody may read" "x.yaml:1:.*hush"
+rm "$_mesh_folder/shadow"
+copy
+chmod 600 "$topology"/*.yaml
+mkdir "$topology/..one" && mv "$topology"/*.yaml "$topology/..one" && ln -s ..one "$topology/..data"
+for file in "$topology"/..one/*; do ln -s "..data/${file##*/}" "$topology/"; done
+succeeds "links within the folder are as good as files" weft fra plan
+ln -s bad "$_mesh_folder/link"
+topology=$_mesh_folder/link
+succeeds "and a link to the folder is as good as it" weft fra plan
+rm "$_mesh_folder/link"
+copy
 mv "$topology/node-ana.yaml" "$topology/../ana.yaml" && ln -s /nowhere "$topology/sites"
 apply "a link to a folder that is not there" "sites is a symbolic link to /nowhere"
 rm "$topology/../ana.yaml"
