@@ -10,7 +10,7 @@ need wg ping || done_testing
 mesh_begin
 
 # fra is the hub; ana and bob are reached through it, as by people far away.
-mesh_host fra ana bob eve dan kim
+mesh_host fra ana bob
 topology_begin
 hub() { topology_node fra 10.80.0.1 fd80::1 -- "endpoint: \"$1:51820\"" "hub: true"; }
 hub "$(mesh_address fra 4)"
@@ -33,38 +33,6 @@ in_touch() { reaches ana 10.80.0.1 && reaches bob 10.80.0.1 && reaches bob 10.80
 in_force() { field "$1" "['revision']['id']"; }
 on_trial() { field "$1" "['onTrial']" >/dev/null; }
 settled() { ! on_trial fra && ! on_trial ana && ! on_trial bob && [ "$(field "$1" "['stage']")" = converged ]; }
-
-# ------------------------------------------------------------------------ meanwhile, elsewhere: other preshared keys
-# The sessions of before go on for minutes, and answer: only the next handshake tells whether the other end has the same key.
-main=$topology
-topology_begin "presharedKeys: directory"
-topology_node eve 10.80.0.1 -- "endpoint: \"$(mesh_address eve 4):51820\"" "hub: true"
-topology_node dan 10.80.0.2 -- "persistentKeepalive: 1"
-topology_node kim 10.80.0.3 -- "persistentKeepalive: 1"
-share() { # SECRET HOST PEER: the host's key for a peer
-    enter "$2" sh -c "umask 077; mkdir -p /etc/weft/preshared-keys; echo $1 >/etc/weft/preshared-keys/$3"
-}
-secret=$("$WEFT" key preshared)
-for pair in eve:dan dan:eve eve:kim kim:eve dan:kim kim:dan; do share "$secret" ${pair%:*} ${pair#*:}; done
-succeeds "eve: apply" weft eve apply
-for host in dan kim; do agent_start $host; done
-keys_in_touch() { reaches dan 10.80.0.1 && reaches kim 10.80.0.1; }
-eventually 40 "two hosts are in touch by preshared keys" keys_in_touch
-keys_seen() { said dan "eve is up" && said kim "eve is up"; }
-eventually 15 "which is seen" keys_seen
-secret=$("$WEFT" key preshared)
-share "$secret" eve kim
-succeeds "eve has another one for kim" weft eve apply
-another=$("$WEFT" key preshared)
-for host in dan kim; do sed 's/persistentKeepalive: 1/&\n    mtu: 1400/' "$topology/node-$host.yaml" >"$topology/.$host"; done
-share "$secret" kim eve
-share "$another" dan eve
-# Each is on trial from here on, and looked at in the end.
-for host in dan kim; do mv "$topology/.$host" "$topology/node-$host.yaml"; done
-eventually 15 "kim, who has the same, tries it" on_trial kim
-eventually 15 "dan, who has another one, too" on_trial dan
-said dan "eve (by a handshake) must answer" && ok "an answer is not enough" || fail "an answer is not enough" "by a handshake" "$(<"$(mesh_folder dan)/agent.log")"
-topology=$main
 
 for host in fra ana bob; do agent_start $host; done
 eventually 40 "three hosts are in touch" in_touch
@@ -247,12 +215,4 @@ eventually $((within + 25)) "it is taken back" said bob "topology $bad was taken
 eventually 10 "and the world is there again" bob_in_touch
 same "with what was good" "$good" "$(in_force bob)"
 lacks "no rule of the tunnel's is left" "fwmark" "$(enter bob ip rule)"
-
-# ------------------------------------------------------------------------------------ what became of the preshared keys
-eventually 200 "who has the same has a new handshake" said kim "is confirmed: eve (by a handshake) answered"
-eventually 200 "who has not is taken back" said dan "was taken back: no answer from eve (by a handshake)"
-lacks "and was never confirmed" "is confirmed" "$(<"$(mesh_folder dan)/agent.log")"
-contains "what cannot be taken back is said" "the preshared key with eve stays the new one" "$(<"$(mesh_folder dan)/agent.log")"
-eventually 5 "the rest is" eval '[ "$(enter dan cat /sys/class/net/wg0/mtu)" != 1400 ]'
-reaches kim 10.80.0.1 && ok "who was confirmed is in touch" || fail "who was confirmed is in touch" reachable "$(enter kim wg show wg0)"
 done_testing
