@@ -25,4 +25,13 @@ extension Machine {
         else { return names }
         return names.merging(former.names) { name, _ in name }
     }
+    /// The same for a mesh that need not be the topology's: it is named by the one that was in force on it last, also
+    /// where that calls the same keys otherwise. Of the names given, those of a topology of the same mesh fill what is
+    /// left: somebody may have renamed the interface.
+    func names(
+        otherThan names: [PublicKey: String], of keys: some Sequence<PublicKey>, on mesh: MeshIdentity, given: String?
+    ) -> [PublicKey: String] {
+        let own = self.names([:], of: keys, on: mesh)
+        return given == mesh.mesh ? own.merging(names) { name, _ in name } : own
+    }
 }

@@ -57,15 +57,18 @@ struct StatusCommand: ParsableCommand {
             })
             try repeatedly(redraws) {
                 // The topology is read anew each time: a new peer gets its name.
-                let (meshes, desired, names) = try subjects(machine)
+                let subjects = try subjects(machine)
+                let (meshes, desired) = (subjects.meshes, subjects.desired)
                 var documents: [StatusDocument] = []
                 for mesh in meshes {
                     do {
                         let observation = try dataplane.observe(mesh, Interests(sysctls: []))
                         let keys = observation.state.peers.lazy.map(\.publicKey)
-                        var document = StatusDocument(
-                            observation, of: mesh, desired: desired[mesh],
-                            names: machine.names(names, of: keys, on: mesh))
+                        let names =
+                            desired[mesh] == nil
+                            ? machine.names(otherThan: subjects.names, of: keys, on: mesh, given: subjects.mesh)
+                            : machine.names(subjects.names, of: keys, on: mesh)
+                        var document = StatusDocument(observation, of: mesh, desired: desired[mesh], names: names)
                         if !document.present { document.elsewhere = try machine.otherInterface(of: mesh) }
                         documents.append(document)
                     } catch {
@@ -192,10 +195,18 @@ struct StatusCommand: ParsableCommand {
         }
     }
 
-    /// The meshes to show, what is wanted of those that the topology names, and the names of its nodes.
-    private func subjects(
-        _ machine: Machine
-    ) throws -> ([MeshIdentity], [MeshIdentity: DesiredState], names: [PublicKey: String]) {
+    /// What is shown, and what the topology says of it.
+    private struct Subjects {
+        var meshes: [MeshIdentity]
+        /// What is wanted of those that are the topology's.
+        var desired: [MeshIdentity: DesiredState]
+        /// The topology's mesh; nil where none could be read.
+        var mesh: String?
+        /// The names of its nodes.
+        var names: [PublicKey: String]
+    }
+
+    private func subjects(_ machine: Machine) throws -> Subjects {
         let (topology, files, diagnostics) = LoadedTopology.read(source.topology)
         var desired: [MeshIdentity: DesiredState] = [:]
         var subjects = try machine.ownMeshes()
@@ -219,6 +230,7 @@ struct StatusCommand: ParsableCommand {
                 interface.map { "\($0) is not an interface of weft's" } ?? "weft has made no mesh on this host",
                 remedy: topology == nil ? "and \(source.topology) could not be read: see `weft check`" : "")
         }
-        return (subjects, desired, topology?.names ?? [:])
+        return Subjects(
+            meshes: subjects, desired: desired, mesh: topology?.mesh.name.value, names: topology?.names ?? [:])
     }
 }

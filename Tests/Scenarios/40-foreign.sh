@@ -113,7 +113,7 @@ contains "and is named, with the program" "table inet weft-wg0 belongs to nft (p
 contains "with what to do" "End that program" "$output"
 same "its document says what it blocks" table "$(weft ana plan --format json | jq -r '.obstacles[].blocks')"
 exits 1 "apply is refused" weft ana apply
-contains "before anything is begun" "something that is not weft's stands in the way: nothing was changed" "$output"
+contains "before anything is begun" "something that is not this mesh's stands in the way: nothing was changed" "$output"
 refuses "no interface is left" enter ana ip link show wg0
 contains "weft doctor names it" "weft-wg0 belongs to nft" "$(weft ana doctor --offline)"
 succeeds "down is not kept from anything" weft ana down
@@ -218,7 +218,13 @@ topology_begin
 sed -i 's/name: test/name: lab/; s/wg0/wg1/; s/10.80/10.90/; s/fd80/fd90/' "$topology/mesh.yaml"
 topology_node fra 10.90.0.1 fd90::1 -- "endpoint: \"$(mesh_address fra 4):51830\""
 topology_node ana 10.90.0.2 fd90::2 -- "endpoint: \"$(mesh_address ana 4):51830\"" "allowedIPs: [10.21.0.0/24]"
+sed -i 's/^  ana:/  berlin:/' "$topology/node-ana.yaml"
 lab=$topology
+# The first one's hosts under other names, on another interface.
+cp -r "$corp" "$corp-moved"
+sed -i 's/wg0/wg7/' "$corp-moved/mesh.yaml"
+sed -i 's/^  ana:/  oslo:/' "$corp-moved/node-ana.yaml"
+names() { weft fra status --format json | jq -r '[.[] | select(.present) | "\(.interface) \(.peers[].name)"] | sort | join(",")'; }
 for order in "corp lab" "lab corp"; do
     for mesh in $order; do
         for host in fra ana; do
@@ -231,7 +237,10 @@ for order in "corp lab" "lab corp"; do
     for mesh in $order; do
         topology=${!mesh}
         unchanged fra "nothing to do for $mesh"
+        same "status of $mesh names each interface's peers by its own topology" "wg0 ana,wg1 berlin" "$(names)"
     done
+    topology=$corp-moved
+    same "and so it does where the same mesh is to be on another interface" "wg0 ana,wg1 berlin" "$(names)"
     first=${order% *} second=${order#* }
     interface=$([ "$second" = corp ] && echo wg0 || echo wg1)
     # Settings of the host are shared: each goes with the last mesh that needs it.
@@ -240,6 +249,11 @@ for order in "corp lab" "lab corp"; do
     before=$(own)
     topology=${!first}
     succeeds "ana: down $first" weft ana down
+    contains "what $second needs of the host is left to it" "is still needed on $interface, and stays 1" "$output"
+    lacks "and is no change" "~   net.ipv4.ip_forward" "$output"
+    changes=$(grep -c '^~ ' <<<"$output")
+    contains "nor is it counted" "Plan: 0 to add, $changes to change," "$output"
+    contains "nor afterwards" "Applied: 0 added, $changes changed," "$output"
     same "$second is as it was" "$before" "$(own)"
     topology=${!second}
     unchanged ana "nothing to do for $second"
