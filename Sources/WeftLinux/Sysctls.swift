@@ -63,6 +63,9 @@ struct Sysctls {
                 if let restore { _ = try write(Sysctl(path, restore)) }
                 try ledger.release(path, by: interface)
                 return .done
+            case .leave(let sysctl, _):
+                try ledger.release(sysctl.path, by: interface)
+                return .done
             }
         } catch {
             return .failed(error)

@@ -12,10 +12,12 @@ package enum SysctlOperation: Hashable, Sendable {
     case setOwn(Sysctl, from: String?)
     /// End the claim. `restore` is the value from before the first claim, nil where it stays as it is.
     case release(path: String, from: String, restore: String?)
+    /// End the claim, where the meshes of other interfaces need the value still: the setting stays.
+    case leave(Sysctl, to: [String])
 
     package var path: String {
         switch self {
-        case .claim(let sysctl, _), .hold(let sysctl), .setOwn(let sysctl, _): sysctl.path
+        case .claim(let sysctl, _), .hold(let sysctl), .setOwn(let sysctl, _), .leave(let sysctl, _): sysctl.path
         case .release(let path, _, _): path
         }
     }
@@ -24,7 +26,7 @@ package enum SysctlOperation: Hashable, Sendable {
     package var written: Sysctl? {
         switch self {
         case .claim(let sysctl, _), .setOwn(let sysctl, _): sysctl
-        case .hold: nil
+        case .hold, .leave: nil
         case .release(let path, _, let restore): restore.map { Sysctl(path, $0) }
         }
     }
@@ -66,11 +68,15 @@ struct SysctlPlan {
         let wanted = Set(desired.map(\.path))
         for path in claimed.sorted().reversed() where !wanted.contains(path) {
             let value = values[path] ?? ""
-            let isLast = !memory.claims.contains { $0.key != mesh.interface && $0.value.contains(path) }
+            let others = memory.claims.filter { $0.key != mesh.interface && $0.value.contains(path) }.keys.sorted()
+            if !others.isEmpty {
+                release.append(PlannedOperation(.sysctl(.leave(Sysctl(path, value), to: others))))
+                continue
+            }
             // A value that somebody has changed since is theirs.
             let original = memory.originals[path]
             let ours = original.map { $0.written == value } ?? false
-            let restore = isLast && ours && original?.value != value ? original?.value : nil
+            let restore = ours && original?.value != value ? original?.value : nil
             let operation = Operation.sysctl(.release(path: path, from: value, restore: restore))
             // Everybody's packets, not the mesh's alone.
             if restore == "0", let family = Self.forwarding[path] {

@@ -12,6 +12,11 @@ enum Sign: String {
     case move = "→"
     case obstacle = "!"
 
+    /// None where only a claim ends, and the setting stays as others need it.
+    init(_ operation: Operation) {
+        if case .sysctl(.leave) = operation { self = .none } else { self.init(operation.action) }
+    }
+
     init(_ action: Operation.Action) {
         switch action {
         case .add: self = .add

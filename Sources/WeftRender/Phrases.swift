@@ -73,6 +73,9 @@ extension SysctlOperation {
             return name + (old.map { " \($0.visible) →" } ?? " =") + " \(sysctl.value.visible)"
         case .release(_, let old, let restore?): return "\(name) \(old.visible) → \(restore.visible), as before weft"
         case .release(_, let old, nil): return "\(name) is needed no longer, and stays \(old.visible)"
+        case .leave(let sysctl, let others):
+            let holders = enumerated(others.map(\.visible))
+            return "\(name) is still needed on \(holders), and stays \(sysctl.value.visible)"
         }
     }
 }

@@ -276,6 +276,9 @@ extension PlanDocument.Operation {
         case .release(_, let value, let restore):
             before = .init(value: value, claimed: true)
             after = .init(value: restore ?? value, claimed: false)
+        case .leave(let sysctl, _):
+            before = .init(value: sysctl.value, claimed: true)
+            after = .init(value: sysctl.value, claimed: false)
         }
     }
 }

@@ -36,7 +36,7 @@ package struct PlanOutcomeText {
             let first = plan.operations[start].operation
             var end = start + 1
             while end < range.upperBound, outcomes[end].isAlike(outcomes[start]),
-                plan.operations[end].operation.kind == first.kind, plan.operations[end].operation.action == first.action
+                plan.operations[end].operation.kind == first.kind, Sign(plan.operations[end].operation) == Sign(first)
             {
                 end += 1
             }
@@ -57,7 +57,7 @@ package struct PlanOutcomeText {
 
     private func line(_ what: String, _ operation: Operation, _ outcome: Outcome) -> String {
         let word = options.painted(outcome.word.padded(to: 7), outcome.paint)
-        let sign = Sign(operation.action)
+        let sign = Sign(operation)
         return "\(word)  \(options.painted(sign.rawValue, sign.paint)) \(what)\(outcome.explanation)\n"
     }
 

@@ -3,7 +3,8 @@
 import WeftModel
 package import WeftPlan
 
-/// Counts of objects. The interface counts once, whatever is done to its link and its device.
+/// Counts of objects. The interface counts once, whatever is done to its link and its device; what others need still does
+/// not count, because nothing about it changes.
 package struct PlanSummary: Hashable, Sendable {
     package var add = 0
     package var change = 0
@@ -17,6 +18,7 @@ package struct PlanSummary: Hashable, Sendable {
             case .link(.create): interface = .add
             case .link(.remove): interface = .remove
             case .link(.setMTU), .link(.setUp), .device: interface = interface ?? .change
+            case .sysctl(.leave): break
             case .address, .peer, .route, .rule, .firewall, .resolver, .sysctl: count(planned.operation.action)
             }
         }

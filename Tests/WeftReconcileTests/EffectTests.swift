@@ -27,7 +27,9 @@ import WeftTestSupport
         #expect(ends?.effect == .outage && ends?.effectScope == "all \(family) that this host forwards")
         // It was on before, or another mesh needs it still.
         #expect(release(path, now: "1", before: "1")?.effect == .hitless)
-        #expect(release(path, now: "1", before: "0", others: ["wg1"])?.effect == .hitless)
+        let stays = release(path, now: "1", before: "0", others: ["wg2", "wg1"])
+        #expect(stays?.effect == .hitless)
+        #expect(stays?.operation == .sysctl(.leave(Sysctl(path, "1"), to: ["wg1", "wg2"])))
         #expect(release("net/ipv4/conf/all/src_valid_mark", now: "1", before: "0")?.effect == .hitless)
     }
 

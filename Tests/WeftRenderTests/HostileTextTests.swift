@@ -47,6 +47,7 @@ import WeftStatus
             PlannedOperation(.sysctl(.setOwn(Sysctl(poison, poison), from: poison))),
             PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: poison))),
             PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: nil))),
+            PlannedOperation(.sysctl(.leave(Sysctl(poison, poison), to: [poison]))),
             PlannedOperation(.link(.remove(interface: poison)), effect: .outage, scope: poison),
         ]
         plan.foreign = [

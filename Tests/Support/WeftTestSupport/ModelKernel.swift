@@ -334,6 +334,8 @@ package struct ModelKernel: Dataplane {
             if let restore { sysctls[path] = restore }
             sysctlMemory.claims[mesh.interface]?.remove(path)
             if !sysctlMemory.claims.contains(where: { $0.value.contains(path) }) { sysctlMemory.originals[path] = nil }
+        case .leave(let sysctl, _):
+            sysctlMemory.claims[mesh.interface]?.remove(sysctl.path)
         }
         return .done
     }
