@@ -6,11 +6,13 @@ internal import Netlink
 
 /// A program that was started.
 final class StartedProgram {
+    let path: String
     let process: pid_t
     /// Its standard output and error, in memory.
     private let output: FileDescriptor
 
-    private init(process: pid_t, output: consuming FileDescriptor) {
+    private init(path: String, process: pid_t, output: consuming FileDescriptor) {
+        self.path = path
         self.process = process
         self.output = output
     }
@@ -31,7 +33,7 @@ final class StartedProgram {
         }
         let process = try spawnProgram(
             path, arguments, environment, input: text == nil ? nil : input.rawValue, output: output.rawValue)
-        return StartedProgram(process: process, output: output)
+        return StartedProgram(path: path, process: process, output: output)
     }
 
     /// A file that is nowhere in a file system.

@@ -180,7 +180,7 @@ package struct UserspacePrograms: UserspaceDevices {
             interface: interface, sockets: sockets(interface), patience: .seconds(2), trusting: state.owner)
         while ContinuousClock.now < deadline {
             if case .child(let started) = starter, !launcherHasEnded, let status = started.exitStatus() {
-                if status != 0 { throw startFailure(started.lastLine(), status, interface, operation) }
+                if status != 0 { throw startFailure(of: started, status, interface, operation) }
                 launcherHasEnded = true
             }
             let isThere = unsafe if_nametoindex(interface) != 0 && (try? control.read()) != nil
@@ -198,7 +198,7 @@ package struct UserspacePrograms: UserspaceDevices {
                 switch starter {
                 case .child(let started):
                     if isThere { throw obstruction(interface, operation) }
-                    if launcherHasEnded { throw startFailure(started.lastLine(), 0, interface, operation) }
+                    if launcherHasEnded { throw startFailure(of: started, 0, interface, operation) }
                 case .service where !wasSeen && .now - begin <= Self.change: break
                 case .service:
                     throw DataplaneError(
@@ -214,14 +214,15 @@ package struct UserspacePrograms: UserspaceDevices {
     }
 
     private func startFailure(
-        _ line: String, _ status: Int32, _ interface: String, _ operation: String
+        of started: StartedProgram, _ status: Int32, _ interface: String, _ operation: String
     ) -> DataplaneError {
+        let line = started.lastLine()
         if line.contains("busy") || line.contains("in use") { return obstruction(interface, operation) }
         let said = line.isEmpty ? "it ended with status \(status)" : "it said: \(line)"
         let isRefused = line.contains("operation not permitted") || line.contains("permission denied")
         return DataplaneError(
-            isRefused ? .notPermitted : .noWireGuard, said + (isRefused ? "; it needs CAP_NET_ADMIN" : ""),
-            operation: operation)
+            isRefused ? .notPermitted : .noWireGuard,
+            "\(started.path): \(said)" + (isRefused ? "; it needs CAP_NET_ADMIN" : ""), operation: operation)
     }
 
     private static func requireTun(_ tun: String, _ operation: String) throws(DataplaneError) {

@@ -221,9 +221,9 @@ struct UserspaceProgramsTests {
             check(tun?.code == .noWireGuard && tun?.message.contains("modprobe tun") ?? false)
             // Programs that fail, say nothing, or say that they are not permitted to.
             let failing = start(["PATH": "/usr/bin", "WG_QUICK_USERSPACE_IMPLEMENTATION": "/bin/false"])
-            check(failing?.message == "it ended with status 1")
+            check(failing?.message == "/bin/false: it ended with status 1")
             let quiet = start(["PATH": "/usr/bin", "WG_QUICK_USERSPACE_IMPLEMENTATION": "/bin/true"])
-            check(quiet?.message == "it ended with status 0")
+            check(quiet?.message == "/bin/true: it ended with status 0")
             let echo = start(["PATH": "/usr/bin", "WG_QUICK_USERSPACE_IMPLEMENTATION": "/bin/cat"])
             check(echo?.message.contains("No such file or directory") ?? false)
             check(try bed.state.programToken(of: "wg0") == nil)
