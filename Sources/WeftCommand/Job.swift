@@ -122,7 +122,7 @@ struct Job {
         if plan.isHeld || (plan.isBlocked && desired != nil) {
             let obstacle =
                 plan.isHeld
-                ? "\(mesh.interface) is not this mesh's" : "something that is not weft's stands in the way"
+                ? "\(mesh.interface) is not this mesh's" : "something that is not this mesh's stands in the way"
             throw Failure("\(obstacle): nothing was changed")
         }
         if !isAgreed {

@@ -127,14 +127,14 @@ package struct PlanText {
         for planned in operations {
             guard case .sysctl(let sysctl) = planned.operation else { continue }
             let effect = planned.effect == .hitless ? "" : page.effect(of: planned)
-            page.item(.change, sysctl.phrase + effect)
+            page.item(Sign(planned.operation), sysctl.phrase + effect)
         }
     }
 
     private func foreignSections(_ page: inout Page) {
         let obstacles = plan.obstacles
         if !obstacles.isEmpty {
-            page.section(plan.isHeld ? "in the way" : "in the way, and not weft's")
+            page.section(plan.isHeld ? "in the way" : "in the way, and not this mesh's")
             for object in obstacles {
                 page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
                 if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }
@@ -142,7 +142,7 @@ package struct PlanText {
         }
         let hindrances = plan.hindrances
         if !hindrances.isEmpty {
-            page.section("not weft's, and against it")
+            page.section("not this mesh's, and against it")
             for object in hindrances {
                 page.item(.obstacle, "\(object.kind.visible) \(object.description.visible)")
                 if !object.remedy.isEmpty { page.item(.none, depth: 2, object.remedy.visible) }

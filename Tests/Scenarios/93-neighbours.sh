@@ -62,7 +62,7 @@ neighbour() { # WHAT NAMED COMES GOES
     same "$what: nothing of theirs is touched" "$before" "$(theirs)"
     fresh
     matches "$what: the plan names them" "$named" "$(against)"
-    contains "$what: as text too" "not weft's, and against it" "$(weft fra plan)"
+    contains "$what: as text too" "not this mesh's, and against it" "$(weft fra plan)"
     matches "$what: and so does weft doctor" "$named" "$(weft fra doctor 2>&1)"
     refuses "$what: because they drop what is relayed" relayed
     types_remedies "$what"
