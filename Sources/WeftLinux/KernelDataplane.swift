@@ -115,9 +115,6 @@ package struct KernelDataplane: Dataplane {
         switch try links.owner(of: mesh, parts.userspace) {
         case .nobody:
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
-        case .halfMade(let link):
-            observation.halfMadeLink = link.name
-            try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .other(let link):
             let holder = ForeignObject(blocking: link, for: mesh, hasLostMark: try carriesOwnRoutes(link, mesh))
             isAnotherMeshes = holder.bearsMark && link.alias != mesh.alias
@@ -333,6 +330,8 @@ package struct KernelDataplane: Dataplane {
                 try links.setMTU(ownLink(of: mesh).link, mtu)
             case .setUp:
                 try raise(mesh)
+            case .setAlias:
+                try links.setAlias(ownLink(of: mesh).link, mesh)
             case .remove:
                 return try remove(mesh)
             case .removeHalfMade(let name):
@@ -350,7 +349,7 @@ package struct KernelDataplane: Dataplane {
     private func ownLink(of mesh: MeshIdentity) throws(DataplaneError) -> (link: LiveLink, kind: DeviceKind) {
         switch try links.owner(of: mesh, parts.userspace) {
         case .ours(let link, let kind): return (link, kind)
-        case .nobody, .halfMade:
+        case .nobody:
             throw DataplaneError(
                 .gone, "the interface \(mesh.interface) has gone in the meantime; try again",
                 operation: "find link \(mesh.interface)")
@@ -422,7 +421,7 @@ package struct KernelDataplane: Dataplane {
         switch try links.owner(of: mesh, parts.userspace) {
         case .nobody: break
         case .ours: return .already
-        case .halfMade(let link), .other(let link):
+        case .other(let link):
             let obstacle = ForeignObject(blocking: link, for: mesh)
             throw DataplaneError(
                 .obstructed, "\(obstacle.description). \(obstacle.remedy)", operation: "create link \(mesh.interface)")
@@ -491,15 +490,7 @@ package struct KernelDataplane: Dataplane {
     }
 
     private mutating func removeHalfMade(_ name: String, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
-        if name == mesh.reservedName {
-            guard let link = try links.find(name), link.name == name else { return .already }
-            return try links.delete(link) ? .done : .already
-        }
-        guard name == mesh.interface, case .halfMade(let link) = try links.owner(of: mesh, parts.userspace) else {
-            return .already
-        }
-        let wasThere = try links.delete(link)
-        try parts.userspace.stop(interface: name)
-        return wasThere ? .done : .already
+        guard name == mesh.reservedName, let link = try links.find(name), link.name == name else { return .already }
+        return try links.delete(link) ? .done : .already
     }
 }

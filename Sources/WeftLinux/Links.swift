@@ -25,8 +25,6 @@ struct LiveLink: Hashable {
 enum LinkOwner: Hashable {
     case nobody
     case ours(LiveLink, DeviceKind)
-    /// A user-space device that we started, and that has not got its alias.
-    case halfMade(LiveLink)
     case other(LiveLink)
 }
 
@@ -65,8 +63,9 @@ struct Links {
         if link.name == mesh.interface {
             if link.kind == LiveLink.kernelKind, link.alias == mesh.alias { return .ours(link, .kernel) }
             if link.kind == LiveLink.userspaceKind, userspace.isOurs(interface: mesh.interface) {
-                if link.alias == mesh.alias { return .ours(link, .userspace) }
-                if link.alias == nil { return .halfMade(link) }
+                // Its program tells whose it is: also where its alias is not set yet, or somebody has changed it.
+                let mark = link.alias.flatMap { $0.hasPrefix(Link.alias(mesh: "")) ? $0 : nil } ?? mesh.alias
+                if mark == mesh.alias { return .ours(link, .userspace) }
             }
         }
         return .other(link)
@@ -110,6 +109,13 @@ struct Links {
         try change(index, Request(.nameLink, "mark link \(mesh.interface)")) { encoder in
             encoder.putLinkHeader(index: index)
             encoder.attribute(UInt16(IFLA_MTU), mtu)
+            encoder.attribute(UInt16(IFLA_IFALIAS), mesh.alias)
+        }
+    }
+
+    func setAlias(_ link: LiveLink, _ mesh: MeshIdentity) throws(DataplaneError) {
+        try change(link.index, Request(.nameLink, "mark link \(link.name)")) { encoder in
+            encoder.putLinkHeader(index: link.index)
             encoder.attribute(UInt16(IFLA_IFALIAS), mesh.alias)
         }
     }

@@ -8,6 +8,9 @@ package enum LinkOperation: Hashable, Sendable {
     /// The MTU of a live link, in bytes; nothing flaps.
     case setMTU(interface: String, from: UInt32, to: UInt32)
     case setUp(interface: String)
+    /// The mark of a device that is known for weft's by its program: somebody has changed it, or a run was interrupted before
+    /// it was set.
+    case setAlias(interface: String, from: String, to: String)
     /// Remove the link: its peers first, then itself.
     case remove(interface: String)
     /// Remove a link that an interrupted `create` left under its reserved name.
@@ -16,7 +19,7 @@ package enum LinkOperation: Hashable, Sendable {
     package var action: Operation.Action {
         switch self {
         case .create: .add
-        case .setMTU, .setUp: .change
+        case .setMTU, .setUp, .setAlias: .change
         case .remove, .removeHalfMade: .remove
         }
     }
@@ -38,6 +41,11 @@ struct LinkPlan {
             create.append(PlannedOperation(.link(.create(desired))))
             if desired.isUp { raise.append(PlannedOperation(.link(.setUp(interface: desired.name)))) }
         case (let desired?, let live?):
+            if desired.alias != live.alias {
+                create.append(
+                    PlannedOperation(
+                        .link(.setAlias(interface: desired.name, from: live.alias, to: desired.alias))))
+            }
             if desired.mtu != live.mtu {
                 resize.append(
                     PlannedOperation(.link(.setMTU(interface: desired.name, from: live.mtu, to: desired.mtu))))

@@ -112,6 +112,10 @@ extension PlanDocument.Operation {
             object.name = interface
             before = .init(mtu: old)
             after = .init(mtu: new)
+        case .setAlias(let interface, let old, let new):
+            object.name = interface
+            before = .init(alias: old)
+            after = .init(alias: new)
         case .setUp(let interface):
             object.name = interface
             before = .init(up: false)

@@ -183,6 +183,8 @@ extension Operation {
     package func phrase(_ labels: PlanLabels) -> String {
         switch self {
         case .link(.create(let link)): "interface \(link.name.visible)"
+        case .link(.setAlias(let name, let old, let new)):
+            "\(name.visible) alias \(old.isEmpty ? "none" : old.visible) → \(new.visible)"
         case .link(.setMTU(let name, let old, let new)): "\(name.visible) MTU \(old) → \(new)"
         case .link(.setUp(let name)): "\(name.visible) up"
         case .link(.remove(let name)): "interface \(name.visible)"

@@ -17,7 +17,7 @@ package struct PlanSummary: Hashable, Sendable {
             case .link(.removeHalfMade): remove += 1
             case .link(.create): interface = .add
             case .link(.remove): interface = .remove
-            case .link(.setMTU), .link(.setUp), .device: interface = interface ?? .change
+            case .link(.setMTU), .link(.setUp), .link(.setAlias), .device: interface = interface ?? .change
             case .sysctl(.leave): break
             case .address, .peer, .route, .rule, .firewall, .resolver, .sysctl: count(planned.operation.action)
             }

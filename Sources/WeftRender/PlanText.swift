@@ -88,6 +88,11 @@ package struct PlanText {
                 if !creates { page.item(.change, "\(name.visible) down → up\(page.effect(of: planned))") }
             case .link(.setMTU(let name, let old, let new)):
                 page.item(.change, "\(name.visible) MTU \(old) → \(new)\(page.effect(of: planned))")
+            case .link(.setAlias(let name, let old, let new)):
+                page.item(
+                    .change,
+                    "\(name.visible) alias \(old.isEmpty ? "none" : old.visible) → \(new.visible)\(page.effect(of: planned))"
+                )
             case .link(.remove(let name)):
                 page.item(
                     .remove, "\(name.visible) with its peers, addresses and routes\(page.effect(of: planned))")

@@ -87,15 +87,26 @@ struct KernelNetworkTests {
             observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
             #expect(observed.halfMadeLink == nil)
 
-            // A user-space device that was started and not marked yet.
+        }
+    }
+
+    /// A user-space device that was started and not marked yet, or whose mark somebody has changed.
+    @Test(arguments: ["", "uplink"]) func marksItsUserSpaceDevice(_ alias: String) throws {
+        try onKernel { plane, fixture in
             fixture.tunnels.recorded = ["wg0"]
-            shell("ip tuntap add dev wg0 mode tun")
-            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
-            #expect(observed.halfMadeLink == "wg0")
+            shell("ip tuntap add dev wg0 mode tun; ip link set wg0 alias '\(alias)'")
+            var observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
+            #expect(observed.state.link?.alias == alias)
             #expect(observed.foreign == [])
-            #expect(plane.perform([.link(.removeHalfMade(name: "wg0"))], for: fixture.mesh) == [.done])
-            #expect(fixture.tunnels.recorded == [])
-            #expect(output("ip -o link show wg0").contains("does not exist"))
+            let mark = Operation.link(.setAlias(interface: "wg0", from: alias, to: fixture.mesh.alias))
+            #expect(plane.perform([mark], for: fixture.mesh) == [.done])
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
+            #expect(observed.state.link?.alias == fixture.mesh.alias)
+            // Another mesh's it is not.
+            shell("ip link set wg0 alias weft:lab")
+            observed = try plane.observe(fixture.mesh, Interests(sysctls: []))
+            #expect(observed.state.link == nil)
+            #expect(observed.foreign.first?.relation == .blocksLink)
         }
     }
 

@@ -293,6 +293,22 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(host.kernel.links.keys.sorted() == ["wg0"])
     }
 
+    /// The sessions of a device that is known by its program live on when its alias is changed.
+    @Test(arguments: ["", "uplink"]) func anotherAliasIsPutRight(_ alias: String) throws {
+        var host = Host()
+        #expect(try host.apply(random(1)).isConverged)
+        host.kernel.programs = ["wg0"]
+        host.kernel.links["wg0"]?.alias = alias
+        let plan = try host.plan(random(1))
+        #expect(
+            plan.operations.map(\.operation) == [
+                .link(.setAlias(interface: "wg0", from: alias, to: mesh.alias))
+            ])
+        #expect(plan.operations.first?.effect == PlannedOperation(.link(.setUp(interface: "wg0"))).effect)
+        #expect(try host.apply(random(1)).isConverged)
+        #expect(host.kernel.links["wg0"]?.alias == mesh.alias)
+    }
+
     @Test func twoMeshesDoNotTouchEachOther() throws {
         let other = MeshIdentity(mesh: "lab", interface: "wg1")
         var generator = SeededGenerator(seed: 5)

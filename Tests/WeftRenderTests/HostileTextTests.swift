@@ -33,6 +33,7 @@ import WeftStatus
         plan.operations = [
             PlannedOperation(.link(.removeHalfMade(name: poison))),
             PlannedOperation(.link(.create(Link(name: poison, mtu: 1, alias: poison)))),
+            PlannedOperation(.link(.setAlias(interface: poison, from: poison, to: poison)), scope: poison),
             PlannedOperation(.link(.setMTU(interface: poison, from: 1, to: 2)), scope: poison),
             PlannedOperation(.link(.setUp(interface: poison)), scope: poison),
             PlannedOperation(

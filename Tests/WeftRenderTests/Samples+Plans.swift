@@ -30,6 +30,7 @@ extension Samples {
             PlannedOperation(.link(.removeHalfMade(name: mesh.reservedName))),
             PlannedOperation(
                 .device(device), effect: .outage, scope: "every peer, until it has this host's new public key"),
+            PlannedOperation(.link(.setAlias(interface: "wg0", from: "", to: mesh.alias))),
             PlannedOperation(.link(.setMTU(interface: "wg0", from: 1420, to: 1380))),
             PlannedOperation(
                 .address(.add(InterfaceAddress(host: address("fd80::1")), interface: "wg0"))),

@@ -57,6 +57,8 @@ package struct ModelKernel: Dataplane {
     package private(set) var mutations = 0
     /// Every message's text, for tests that read the order.
     package private(set) var log: [String] = []
+    /// Interfaces that a program of weft's is behind: whose they are does not hang on their alias.
+    package var programs: Set<String> = []
     /// Returns an error for the mutation of this number to fail with.
     package var fault: @Sendable (Int, Operation) -> DataplaneError? = { _, _ in nil }
     /// Fails the observation of this number.
@@ -89,7 +91,7 @@ package struct ModelKernel: Dataplane {
         observation.state.firewall = firewalls[mesh.firewallTable]
         observation.state.resolver = resolvers[mesh.interface]
         guard let link = links[mesh.interface] else { return observation }
-        guard link.alias == mesh.alias else {
+        guard link.alias == mesh.alias || !link.alias.hasPrefix("weft:") && programs.contains(mesh.interface) else {
             observation.foreign.append(
                 ForeignObject(
                     kind: "interface", description: mesh.interface, relation: .blocksLink,
@@ -185,6 +187,9 @@ package struct ModelKernel: Dataplane {
                 links[name]?.addresses.removeAll { $0.address.address.family == .v6 }
                 routes.removeAll { $0.interface == name && $0.route.prefix.family == .v6 }
             }
+        case .setAlias(let name, _, let alias):
+            guard links[name] != nil else { throw DataplaneError(.gone, "no link", errno: 19) }
+            links[name]?.alias = alias
         case .setUp(let name):
             guard let link = links[name] else { throw DataplaneError(.gone, "no link", errno: 19) }
             if let port = link.device.listenPort, busyPorts.contains(port) {
