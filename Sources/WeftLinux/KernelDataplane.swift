@@ -114,6 +114,9 @@ package struct KernelDataplane: Dataplane {
         var isAnotherMeshes = false
         switch try links.owner(of: mesh, parts.userspace) {
         case .nobody:
+            if interests.needsDevice, !hasKernelWireGuard(), let lack = lack(ofDeviceFor: mesh) {
+                observation.foreign.append(lack)
+            }
             try readRoutes(of: mesh, interests, interface: 0, into: &observation)
         case .other(let link):
             let holder = ForeignObject(blocking: link, for: mesh, hasLostMark: try carriesOwnRoutes(link, mesh))
@@ -147,6 +150,19 @@ package struct KernelDataplane: Dataplane {
             observation.fixedSysctls.removeAll { $0.path.hasSuffix("/send_redirects") }
         }
         return observation
+    }
+
+    /// Why no program can take the kernel's place.
+    private func lack(ofDeviceFor mesh: MeshIdentity) -> ForeignObject? {
+        do throws(DataplaneError) {
+            try parts.userspace.requireProgram()
+            return nil
+        } catch {
+            guard error.code == .noWireGuard else { return nil }
+            return ForeignObject(
+                kind: "device", description: "\(mesh.interface) cannot be made: \(error.message)",
+                relation: .lacksDevice)
+        }
     }
 
     /// Reads all that hangs on our link.

@@ -11,6 +11,11 @@ package protocol UserspaceDevices {
     /// - Throws: `.noWireGuard` where no program is installed or /dev/net/tun is missing; `.file` for the record.
     mutating func start(interface: String) throws(DataplaneError)
 
+    /// Finds out whether `start` has what it needs; changes nothing.
+    ///
+    /// - Throws: `.noWireGuard` where it has not.
+    func requireProgram() throws(DataplaneError)
+
     /// Whether `start` was recorded for this interface, in this network namespace and since this boot. True also for
     /// one whose start was interrupted.
     func isOurs(interface: String) -> Bool

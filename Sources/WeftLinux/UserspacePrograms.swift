@@ -64,6 +64,10 @@ package struct UserspacePrograms: UserspaceDevices {
         return memo.process[token] != nil
     }
 
+    package func requireProgram() throws(DataplaneError) {
+        if DeviceService(path: service) == nil { _ = try implementation() }
+    }
+
     /// The program that would be started, with all that it needs there.
     package func implementation() throws(DataplaneError) -> String {
         try Self.chooseProgram(environment, "look for a program in the kernel's place", tun: tun)

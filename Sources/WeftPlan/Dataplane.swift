@@ -36,6 +36,9 @@ package struct Interests: Hashable, Sendable {
     package var traffic: MeshTraffic
     /// Whether name servers are wanted on the link.
     package var hasResolver: Bool
+    /// Whether nothing is to be begun where there is no way to make a WireGuard device. A kill switch goes up before the
+    /// device, and stays without it: nothing leaves the host then, as is wanted of it.
+    package var needsDevice = false
 
     package init(
         sysctls: [String] = [], rules: [PolicyRule] = [], traffic: MeshTraffic = MeshTraffic(),
@@ -54,6 +57,7 @@ package struct Interests: Hashable, Sendable {
             traffic: desired.map { MeshTraffic($0) } ?? MeshTraffic(), hasResolver: desired?.state.resolver != nil)
         routes = desired?.state.routes ?? []
         hasRoutes = !routes.isEmpty
+        needsDevice = desired?.state.link != nil && desired?.state.firewall?.hasKillSwitch != true
         addresses = Set((desired?.state.addresses ?? []).map(\.key))
     }
 }
@@ -134,6 +138,8 @@ package struct ForeignObject: Hashable, Sendable {
         case takesNumber
         /// It has the UDP port that the device would have to bind: nothing is begun.
         case holdsPort
+        /// There is no WireGuard on the host, nor a program in its place: nothing is begun.
+        case lacksDevice
         /// A sysctl that has to change cannot be written: nothing is begun.
         case fixesSysctl
         /// A table of the name that the mesh's is to have, which only its owner can change: nothing is begun where the mesh
@@ -143,7 +149,7 @@ package struct ForeignObject: Hashable, Sendable {
         case hinders
     }
 
-    /// `interface`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`.
+    /// `interface`, `device`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -67,7 +67,7 @@ extension PlanDocument.Obstacle {
         case .holdsTable: blocks = "table"
         case .takesNumber: blocks = "rule"
         case .holdsPort: blocks = "port"
-        case .blocksLink: blocks = "link"
+        case .blocksLink, .lacksDevice: blocks = "link"
         case .blocksRoute(let key):
             blocks = "route"
             route = PlanDocument.Object(

@@ -272,13 +272,20 @@ unchanged fra "fra is as the good topology wants it"
 
 if [ "$BED" = namespaces ] && ! ip link add weft-probe type wireguard 2>/dev/null; then
     mkdir "$_mesh_folder/empty"
+    before=$(live bob)
+    exits 1 "no wireguard-go: the plan knows" enter bob env PATH="$_mesh_folder/empty" "$WEFT" plan --detailed-exitcode "$topology"
+    matches "is said so" "wireguard-go" "$output"
     exits 1 "no wireguard-go" enter bob env PATH="$_mesh_folder/empty" "$WEFT" apply --yes "$topology"
     matches "is said so" "wireguard-go" "$output"
+    same "nothing is changed" "$before" "$(live bob)"
+    refuses "no table is left" enter bob nft list table inet weft-wg0
     refuses "no interface is left" enter bob ip link show wg0
     # A device node that leads nowhere, for this command only.
     exits 1 "no /dev/net/tun" enter bob unshare --mount sh -c 'mount -t tmpfs none /dev/net && exec "$@"' - \
         "$WEFT" apply --yes "$topology"
     matches "is said so" "/dev/net/tun" "$output"
+    same "nothing is changed" "$before" "$(live bob)"
+    refuses "no table is left" enter bob nft list table inet weft-wg0
     refuses "no interface is left" enter bob ip link show wg0
     same "nor a program" "" "$(ip netns pids "$(mesh_namespace bob)")"
 else

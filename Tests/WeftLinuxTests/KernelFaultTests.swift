@@ -22,6 +22,7 @@ private final class ObedientTunnels: UserspaceDevices {
         try tunnels.start(interface: interface)
     }
 
+    func requireProgram() throws(DataplaneError) {}
     func isOurs(interface: String) -> Bool { tunnels.isOurs(interface: interface) }
     func control(interface: String) -> any WireGuardControl { device }
 

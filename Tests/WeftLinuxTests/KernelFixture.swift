@@ -37,6 +37,7 @@ final class TestTunnels: UserspaceDevices {
         }
     }
 
+    func requireProgram() throws(DataplaneError) {}
     func isOurs(interface: String) -> Bool { recorded.contains(interface) }
     func control(interface: String) -> any WireGuardControl { device }
     func stop(interface: String) throws(DataplaneError) { recorded.remove(interface) }

@@ -185,6 +185,7 @@ struct NoPrograms: UserspaceDevices {
     func start(interface: String) throws(DataplaneError) {
         throw DataplaneError(.noWireGuard, "the kernel has no WireGuard")
     }
+    func requireProgram() throws(DataplaneError) { throw DataplaneError(.noWireGuard, "the kernel has no WireGuard") }
     func isOurs(interface: String) -> Bool { false }
     func control(interface: String) -> any WireGuardControl { fail("no user-space devices here") }
     func stop(interface: String) throws(DataplaneError) {}
