@@ -101,6 +101,9 @@ package struct Diagnostic: Hashable, Sendable {
         }
     }
 
+    /// Of the one that says how many of a file's are not shown.
+    package static let unshownID = "topology.too-many"
+
     package var id: String
     package var severity: Severity
     package var message: String

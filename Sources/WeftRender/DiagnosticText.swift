@@ -20,11 +20,14 @@ package struct DiagnosticText {
         return renderer.output + Self.summary(diagnostics) + "\n"
     }
 
-    /// `2 errors, 1 warning`
+    /// `2 errors, 1 warning`; `more than 100 errors` where some are not shown.
     package static func summary(_ diagnostics: [Diagnostic]) -> String {
-        [Severity.error, .warning, .note].compactMap { severity in
-            let count = diagnostics.count { $0.severity == severity }
-            return count == 0 ? nil : "\(count) \(severity.rawValue)\(count == 1 ? "" : "s")"
+        let unshown = diagnostics.filter { $0.id == Diagnostic.unshownID }
+        return [Severity.error, .warning, .note].compactMap { severity in
+            let count = diagnostics.count { $0.severity == severity && $0.id != Diagnostic.unshownID }
+            let hasMore = severity != .note && unshown.contains { ($0.severity == .error) == (severity == .error) }
+            let words = "\(count) \(severity.rawValue)\(count == 1 ? "" : "s")"
+            return count == 0 ? nil : hasMore ? "more than \(words)" : words
         }.joined(separator: ", ")
     }
 }

@@ -179,6 +179,8 @@ struct Draft {
     var links: [PairLink] = []
     /// The names under a link's `endpoints`, by the link's index.
     var linkEndpointNames: [Int: [Located<String>]] = [:]
+    /// Links of which something could not be read.
+    var faultyLinks: Set<Int> = []
     var access: [AccessRule]?
     var tests: [PolicyTest] = []
 }

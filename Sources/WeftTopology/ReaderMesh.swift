@@ -82,7 +82,7 @@ extension Reader {
     }
 
     private mutating func presharedKeys(_ id: YAMLTree.ID) -> Mesh.PresharedKeys? {
-        let names = Mesh.PresharedKeys.allCases.map(\.rawValue)
+        let names = Mesh.PresharedKeys.allCases.filter { $0 != .sealed }.map(\.rawValue)
         guard tree.kind(id) == .scalar, !tree.isNull(id) else {
             wrongType("`presharedKeys`", "none, external or directory", id)
             return nil

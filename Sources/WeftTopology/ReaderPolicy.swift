@@ -34,6 +34,7 @@ extension Reader {
         var endpoints: [String: Located<NodeEndpoint>] = [:]
         var names: [Located<String>] = []
         var keepalive: UInt16?
+        let problemsBefore = problems.total
         var isComplete = true
         for (key, value) in tree.pairs(id) {
             guard let field = field(key, value, in: linkFields) else { continue }
@@ -68,6 +69,7 @@ extension Reader {
         }
         guard isComplete, between.count == 2 else { return nil }
         if !names.isEmpty { draft.linkEndpointNames[draft.links.count] = names }
+        if problems.total > problemsBefore { draft.faultyLinks.insert(draft.links.count) }
         return PairLink(
             place: start(id), between: (between[0], between[1]), endpoints: endpoints, persistentKeepalive: keepalive)
     }

@@ -9,6 +9,8 @@ struct Problems {
     private var errors: [UInt32: Int] = [:]
     private var secrets: [SourceRange] = []
     private(set) var hasErrors = false
+    /// How many there are, also of those that are not kept.
+    private(set) var total = 0
 
     /// Stored for each file while reading; places may come in any order, so more than are shown.
     private static let storedPerFile = 2000
@@ -19,6 +21,7 @@ struct Problems {
         if diagnostic.severity == .error { hasErrors = true }
         let file = diagnostic.place?.file ?? .max
         counts[file, default: 0] += 1
+        total += 1
         if diagnostic.severity == .error { errors[file, default: 0] += 1 }
         if counts[file, default: 0] <= Self.storedPerFile { list.append(diagnostic) }
     }
@@ -46,6 +49,7 @@ struct Problems {
     mutating func isCounted(in file: UInt32) -> Bool {
         guard counts[file, default: 0] >= Self.storedPerFile else { return false }
         counts[file, default: 0] += 1
+        total += 1
         errors[file, default: 0] += 1
         return true
     }
@@ -95,7 +99,7 @@ struct Problems {
             let moreErrors = errors[file, default: 0] - shownErrors[file, default: 0]
             result.append(
                 Diagnostic(
-                    "topology.too-many", moreErrors > 0 ? .error : .note,
+                    Diagnostic.unshownID, moreErrors > 0 ? .error : .note,
                     "\(more) more problems in this file, \(moreErrors) of them errors, are not shown",
                     at: lastPlace[file].map { SourceRange(file: file, start: $0.start, end: $0.start) }))
         }

@@ -11,9 +11,7 @@ extension Validator {
             guard let endpoint = topology.nodes[index].endpoint else { continue }
             checkInside(endpoint, of: index, ranges)
             guard isActive[index] else { continue }
-            let whole = Endpoint(
-                host: folded(endpoint.value.host),
-                port: endpoint.value.port ?? topology.nodes[index].listenPort ?? Topology.defaultPort)
+            let whole = whole(endpoint.value, of: index)
             guard let first = published.updateValue(index, forKey: whole), let other = nodes[first].endpoint else {
                 continue
             }
@@ -32,15 +30,41 @@ extension Validator {
             for (name, endpoint) in link.endpoints.sorted(by: { $0.key < $1.key }) {
                 guard let index = topology.index(ofNode: name) else { continue }
                 checkInside(endpoint, of: index, ranges)
+                checkOther(endpoint, of: index, link)
             }
         }
     }
 
+    /// That no node is told to dial itself: where one of a pair is said to be where the other one is.
+    private mutating func checkOther(_ endpoint: Located<NodeEndpoint>, of index: Int, _ link: PairLink) {
+        let name = nodes[index].name
+        let (first, second) = (link.between.0.value, link.between.1.value)
+        guard first != second, name == first || name == second,
+            let other = topology.index(ofNode: name == first ? second : first)
+        else { return }
+        let whole = whole(endpoint.value, of: index)
+        let own = [link.endpoints[nodes[other].name], nodes[other].endpoint].compactMap(\.self)
+        guard let same = own.first(where: { self.whole($0.value, of: other) == whole }) else { return }
+        // Of two in one link, the later one.
+        if same.place > endpoint.place, same.place == link.endpoints[nodes[other].name]?.place { return }
+        problems.error(
+            "topology.duplicate-endpoint",
+            "the endpoint \(whole) of \"\(name)\" in this link is that of \"\(nodes[other].name)\", which would dial itself",
+            at: endpoint.place, notes: [Diagnostic.Note("that one is here", at: same.place)])
+    }
+
+    /// With the port that is meant where none is said, in the one form that a host has.
+    private func whole(_ endpoint: NodeEndpoint, of index: Int) -> Endpoint {
+        Endpoint(
+            host: folded(endpoint.host), port: endpoint.port ?? topology.nodes[index].listenPort ?? Topology.defaultPort
+        )
+    }
+
     private func folded(_ host: Endpoint.Host) -> Endpoint.Host {
-        guard case .name(let name) = host, name.utf8.contains(where: { (0x41...0x5A).contains($0) }) else {
-            return host
-        }
-        return .name(name.lowercased())
+        guard case .name(var name) = host else { return host }
+        // The root of all names may be said or not.
+        if name.hasSuffix(".") { name.removeLast() }
+        return .name(name.utf8.contains { (0x41...0x5A).contains($0) } ? name.lowercased() : name)
     }
 
     private mutating func checkInside(_ endpoint: Located<NodeEndpoint>, of index: Int, _ ranges: MeshRanges) {

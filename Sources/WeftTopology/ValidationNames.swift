@@ -162,7 +162,10 @@ extension Validator {
                         [Diagnostic.FixIt("write \($0)", replace: name.place, with: $0)]
                     } ?? [])
             }
-            if link.endpoints.isEmpty, link.persistentKeepalive == nil, strangers.isEmpty {
+            // What could not be read has been told of.
+            if link.endpoints.isEmpty, link.persistentKeepalive == nil, strangers.isEmpty,
+                !draft.faultyLinks.contains(position)
+            {
                 problems.warning(
                     "topology.link", "this link says nothing: it has no `endpoints` and no `persistentKeepalive`",
                     at: link.place)

@@ -237,14 +237,25 @@ extension Validator {
             return "a `connect` list leaves out what would join them: add a hub, or the node itself, to it"
         }
         if first.manner == .hubsOnly || second.manner == .hubsOnly {
+            if let absentHubs { return "they link to hubs only, and \(absentHubs)" }
             return nodes.contains { $0.isHub }
                 ? "they link to hubs only, and no hub is linked to both: give a hub an `endpoint`"
                 : "`connect: hubs` needs a hub: mark a node with an `endpoint` as `hub: true`"
         }
         let none = members.count == 2 ? "neither" : "none of them"
+        if let absentHubs { return "\(none) has an `endpoint`, and \(absentHubs)" }
         return nodes.contains { $0.isHub }
             ? "\(none) has an `endpoint`, and no hub is linked to both: give a hub an `endpoint`"
             : "\(none) has an `endpoint`: give them one, or mark a node that has one as `hub: true`"
+    }
+
+    /// Why no hub joins anybody although there are some; nil where one is there, or there is none at all.
+    private var absentHubs: String? {
+        let hubs = nodes.indices.filter { nodes[$0].isHub }
+        guard let first = hubs.first, !hubs.contains(where: { isActive[$0] }) else { return nil }
+        return hubs.count == 1
+            ? "\"\(nodes[first].name)\", the only hub, is disabled or has expired"
+            : "all \(hubs.count) hubs are disabled or have expired"
     }
 
     /// A node that names its neighbours and links to none of them is outside of the mesh.

@@ -38,6 +38,18 @@ private func range(_ line: UInt32, _ start: UInt32, _ end: UInt32, file: UInt32 
                 """)
     }
 
+    @Test func countsWhatIsShownAndSaysThatThereIsMore() {
+        let error = Diagnostic("a", .error, "wrong", at: nil)
+        let warning = Diagnostic("b", .warning, "odd", at: nil)
+        #expect(DiagnosticText.summary([error, error, warning]) == "2 errors, 1 warning")
+        #expect(
+            DiagnosticText.summary([error, error, warning, Diagnostic(Diagnostic.unshownID, .error, "more", at: nil)])
+                == "more than 2 errors, 1 warning")
+        #expect(
+            DiagnosticText.summary([warning, Diagnostic(Diagnostic.unshownID, .note, "more", at: nil)])
+                == "more than 1 warning")
+    }
+
     @Test func nothingIsNothing() {
         #expect(DiagnosticText().render([], in: files("")) == "")
     }
