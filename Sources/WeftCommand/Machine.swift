@@ -206,7 +206,7 @@ struct Machine {
     }
 
     /// What of the state folder could not be used so far.
-    var memoryProblems: [String] { state.problems.map(\.description) }
+    var memoryProblems: [String] { (calendar.stateProblems + state.problems).map(\.description) }
 
     func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) {
         try state.store(memory, of: mesh.interface)

@@ -31,6 +31,9 @@ package final class ClockFloor {
     /// The file, which a person removes to have the wall clock believed again.
     package var path: String { state.clockPath }
 
+    /// What of its file could not be used.
+    package var stateProblems: [StateProblem] { state.problems }
+
     /// Forgets what is not in the file.
     package func reload() {
         // Who may not read it, or finds it damaged, has the wall clock.
@@ -84,6 +87,24 @@ struct ClockRecord: StateRecord {
     var version = Self.currentVersion
     /// RFC 3339, UTC; empty: none was seen.
     var latest = ""
+
+    /// What a person must know where it is lost.
+    static let loss =
+        ". How late the clock has been is not known any more: see that it is right (`date`); where it is behind, nodes that "
+        + "had expired come back"
+
+    private enum CodingKeys: CodingKey { case version, latest }
+
+    init() {}
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        version = try values.decode(Int.self, forKey: .version)
+        latest = try values.decode(String.self, forKey: .latest)
+        guard latest.isEmpty || UnixTime(rfc3339: latest) != nil else {
+            throw DecodingError.dataCorruptedError(forKey: .latest, in: values, debugDescription: "`latest` is no time")
+        }
+    }
 }
 
 extension StateFolder {

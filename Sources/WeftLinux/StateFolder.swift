@@ -214,7 +214,8 @@ extension StateFolder {
                 case .corrupt(let reason): "it is damaged (\(reason)); it is not used"
                 }
             let isInterfaces = type is InterfaceRecord.Type || type is InterfaceHeading.Type
-            note(StateProblem(path: path, message: message + (isInterfaces ? lossOfTopology : "")))
+            let loss = type is ClockRecord.Type ? ClockRecord.loss : isInterfaces ? lossOfTopology : ""
+            note(StateProblem(path: path, message: message + loss))
             return .empty
         }
     }

@@ -20,6 +20,7 @@ import WeftModel
 
     @Test func neverGoesBack() throws {
         let floor = floor()
+        #expect(floor.stateProblems.isEmpty)
         let start = floor.now()
         clock.now.seconds += 50
         #expect(floor.now().seconds == start.seconds + 50)
@@ -96,7 +97,12 @@ import WeftModel
         clock.now.seconds -= 1000
         let floor = floor()
         #expect(floor.now() == clock.now)
+        let problem = try #require(floor.stateProblems.first)
+        #expect(problem.path == file)
+        #expect(problem.message.contains("it is not used. How late the clock has been is not known any more: see that"))
         try floor.save()
         #expect(contents(of: file).contains("2027-01-15T07:43:20Z"))
+        // What was there is kept, and still told of.
+        #expect(floor.stateProblems.map(\.path) == [file + ".corrupt"])
     }
 }
