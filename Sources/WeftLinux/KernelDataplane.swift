@@ -58,6 +58,8 @@ package struct KernelDataplane: Dataplane {
     private static let managersHold = Duration.seconds(30)
     /// What was wanted when it was last looked, by interface: it tells which rules are ours.
     private var wantedRules: [String: [PolicyRule]] = [:]
+    /// This host's own in each mesh, likewise.
+    private var wantedAddresses: [String: [IPPrefix]] = [:]
 
     /// Opens the sockets in the calling thread's network namespace.
     ///
@@ -130,13 +132,18 @@ package struct KernelDataplane: Dataplane {
         if !isAnotherMeshes {
             try readRules(of: mesh, interests, into: &observation)
             let table = try tables.read(mesh.firewallTable)
-            observation.state.firewall = table.firewall
-            observation.counts = table.counts
+            if let firewall = table.firewall, firewall.isForeign {
+                observation.foreign.append(ForeignObject(table: mesh.firewallTable, of: firewall.chains))
+            } else {
+                observation.state.firewall = table.firewall
+                observation.counts = table.counts
+            }
             if let owned = table.owned { observation.foreign.append(owned) }
             observation.state.resolver = try parts.resolver?.read(
                 mesh.interface, isWanted: interests.hasResolver, hasLink: observation.state.link != nil)
         }
         observation.foreign += try neighbours(of: mesh, interests)
+        observation.foreign += try sharedNumbers(of: mesh, interests)
         let memory = try parts.sysctls.memory()
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
@@ -219,6 +226,7 @@ package struct KernelDataplane: Dataplane {
         of mesh: MeshIdentity, _ interests: Interests, into observation: inout Observation
     ) throws(DataplaneError) {
         wantedRules[mesh.interface] = interests.rules
+        wantedAddresses[mesh.interface] = interests.addresses.map { IPPrefix($0.address, length: Int($0.length)) }
         // Without a full tunnel, all of a mesh's routes stand in one table.
         let table = interests.rules.isEmpty ? interests.routes.first?.table : nil
         let reading = try PolicyRules(channel: route, mesh: mesh, wanted: interests.rules, table: table).read()
@@ -272,7 +280,7 @@ package struct KernelDataplane: Dataplane {
     package mutating func foreignRoutes(
         at keys: [Route.Key], of mesh: MeshIdentity
     ) throws(DataplaneError) -> [ForeignObject] {
-        try routes(of: mesh).obstacles(at: keys)
+        try routes(of: mesh).obstacles(at: keys, addresses: wantedAddresses[mesh.interface] ?? [])
     }
 
     // MARK: Performing

@@ -312,6 +312,19 @@ extension ForeignObject {
     }
 }
 
+extension ForeignObject {
+    /// - Parameter chains: none of which weft makes.
+    init(table: String, of chains: [FirewallChain]) {
+        let names = chains.prefix(3).map(\.name).joined(separator: ", ") + (chains.count > 3 ? ", …" : "")
+        self.init(
+            kind: "table",
+            description: "inet \(table) is one that weft did not make: no chain in it is weft's (\(names))",
+            relation: .holdsTable,
+            remedy: "The mesh's own table has that name. Remove it, `nft delete table inet \(table)`, or give the mesh "
+                + "another `interface` name.")
+    }
+}
+
 extension NetlinkError {
     /// Whether this is how a kernel without nf_tables answers.
     var meansNoNfTables: Bool {

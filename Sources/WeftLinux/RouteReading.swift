@@ -36,8 +36,8 @@ struct RouteReading: MessageConsumer {
         case onInterface
         /// Every one that is not ours.
         case all
-        /// Of these keys, wherever they lead; and ranges of other meshes that overlap one of ours among them.
-        case at(Set<Route.Key>, ranges: [Route.Key])
+        /// Of these keys, wherever they lead; and all that weft has made for other meshes.
+        case at(Set<Route.Key>)
     }
 
     /// Of our link; 0 where there is none.
@@ -147,12 +147,10 @@ struct RouteReading: MessageConsumer {
             if route.interface == interface, interface != 0 { others.append(route) }
         case .all:
             if !isOurs { others.append(route) }
-        case .at(let keys, let ranges):
+        case .at(let keys):
             // A route for one type of service stands beside ours, not in its way.
             guard !isOurs, service == 0 else { return }
-            if keys.contains(route.route.key) || ranges.contains(where: { route.isRange(overlapping: $0) }) {
-                others.append(route)
-            }
+            if route.proto == MeshIdentity.protocolNumber || keys.contains(route.route.key) { others.append(route) }
         }
     }
 }

@@ -38,11 +38,11 @@ struct Routes {
         return reading
     }
 
-    /// Which of `keys` are taken by routes that are not ours, and which by ours.
+    /// Which of `keys` are taken by routes that are not ours, and which by ours; and the routes of other meshes.
     func find(_ keys: [Route.Key]) throws(DataplaneError) -> RouteReading {
         var reading = RouteReading(
             interface: interface, unreachableMetric: mesh.unreachableMetric,
-            keeps: .at(Set(keys), ranges: ranges(among: keys)))
+            keeps: .at(Set(keys)))
         for family in IPAddress.Family.allCases {
             let tables = Set(keys.lazy.filter { $0.prefix.family == family }.map(\.table))
             for table in tables.sorted() {
@@ -65,25 +65,65 @@ struct Routes {
         }
     }
 
-    /// The routes of others at `keys`, as a plan shows them.
-    func obstacles(at keys: [Route.Key]) throws(DataplaneError) -> [ForeignObject] {
+    /// The routes of others at `keys`, as a plan shows them; of another mesh on this host, what both would have.
+    ///
+    /// - Parameter addresses: which this host is to have in the mesh.
+    func obstacles(
+        at keys: [Route.Key], addresses: [IPPrefix] = []
+    ) throws(DataplaneError) -> [ForeignObject] {
         let others = try find(keys).others
         if others.isEmpty { return [] }
         var names: [UInt32: String] = [:]
         let ranges = ranges(among: keys)
+        let taken = Set(keys)
+        // Whatever the metrics: one of two meshes would get the packets of both.
+        var places = Set(keys.lazy.map { Route.Key($0.prefix, table: $0.table, metric: 0) })
+        for range in ranges { places.formUnion(addresses.map { Route.Key($0, table: range.table, metric: 0) }) }
         let meshes = try ownMeshes(channel)
-        return others.map { found in
+        var shared: [MeshIdentity: Set<IPPrefix>] = [:]
+        var around: Set<MeshIdentity> = []
+        var obstacles: [ForeignObject] = []
+        for found in others {
+            let key = found.route.key
             let range = ranges.first { found.isRange(overlapping: $0) }
             let owner = owner(of: found, among: meshes, &names)
-            // Ranges within each other stand beside each other, and each refuses what no node has of its own.
-            if let range, range.prefix != found.route.prefix { return overlap(found, owner, &names) }
-            let isMeshs = owner != nil || range != nil
-            return ForeignObject(
-                kind: "route", description: describe(found, &names), relation: .blocksRoute(range ?? found.route.key),
-                remedy: isMeshs
-                    ? Self.remedy(forOverlapWith: owner)
-                    : "Remove it, or let the mesh's routes stand in a `table` of their own.")
+            if let owner, places.contains(Route.Key(key.prefix, table: key.table, metric: 0)) {
+                shared[owner, default: []].insert(key.prefix)
+            } else if let range, range.prefix != key.prefix {
+                // Ranges within each other stand beside each other, and each refuses what no node has of its own.
+                obstacles.append(overlap(found, owner, &names))
+                if let owner { around.insert(owner) }
+            } else if range != nil || taken.contains(key) {
+                obstacles.append(
+                    ForeignObject(
+                        kind: "route", description: describe(found, &names), relation: .blocksRoute(range ?? key),
+                        remedy: range != nil
+                            ? Self.remedy(forOverlapWith: nil)
+                            : "Remove it, or let the mesh's routes stand in a `table` of their own."))
+            }
         }
+        // What is one mesh's own address cannot be anybody's in the other.
+        let local = try around.isEmpty ? [] : local()
+        let own = Set(keys.lazy.map(\.prefix)).union(addresses)
+        for found in local where own.contains(found.route.prefix) {
+            let name = name(of: found.interface, &names)
+            guard let owner = around.first(where: { $0.interface == name }) else { continue }
+            shared[owner, default: []].insert(found.route.prefix)
+        }
+        let both = shared.sorted { $0.key.interface < $1.key.interface }.map { owner, prefixes in
+            ForeignObject(
+                networks: prefixes.sorted { ($0.length, $0) < ($1.length, $1) }, of: owner, and: mesh)
+        }
+        return both + obstacles
+    }
+
+    /// This host's own addresses.
+    private func local() throws(DataplaneError) -> [LiveRoute] {
+        var found: [LiveRoute] = []
+        for family in IPAddress.Family.allCases {
+            found += try others(family, inTable: UInt32(RT_TABLE_LOCAL.rawValue))
+        }
+        return found.filter { $0.type == UInt8(RTN_LOCAL) }
     }
 
     /// Ranges of other meshes that have addresses of this one's.

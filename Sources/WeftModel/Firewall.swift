@@ -21,6 +21,20 @@ package struct Firewall: Hashable, Sendable {
 }
 
 extension Firewall {
+    /// The names of all chains that Weft makes.
+    package static let chainNames: Set<String> = [
+        "guard", "restore", "save", "clamp", "input", "forward", "output", "postrouting", "source",
+        "access", "access-in", "access-out",
+    ]
+
+    /// Whether a table of the mesh's name has chains, and Weft makes none of them: then all of it is somebody else's. With
+    /// one of Weft's in it, others are drift. No chain of Weft's drops what reaches its end.
+    package var isForeign: Bool {
+        !chains.isEmpty && !chains.contains { Self.chainNames.contains($0.name) && $0.base?.dropsByDefault != true }
+    }
+}
+
+extension Firewall {
     /// Whether this host's own packets are refused: of what Weft makes, only a kill switch does that where they go out.
     package var hasKillSwitch: Bool {
         chains.contains { chain in

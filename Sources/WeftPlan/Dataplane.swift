@@ -142,14 +142,16 @@ package struct ForeignObject: Hashable, Sendable {
         case lacksDevice
         /// A sysctl that has to change cannot be written: nothing is begun.
         case fixesSysctl
-        /// A table of the name that the mesh's is to have, which only its owner can change: nothing is begun where the mesh
-        /// needs one.
+        /// A table of the name that the mesh's is to have, which is somebody else's: nothing is begun where the mesh needs one.
         case holdsTable
+        /// Another mesh on the host has a range, a network or an address that this one is to have: nothing is begun.
+        case sharesNetworks
         /// It drops, or will undo, what the mesh needs: all is done, and this is said.
         case hinders
     }
 
-    /// `interface`, `device`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`.
+    /// `interface`, `device`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`,
+    /// `mesh`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

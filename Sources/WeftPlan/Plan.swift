@@ -16,9 +16,10 @@ package struct Plan: Sendable {
 
     /// Whether nothing at all can be done until a foreign object is gone.
     package var isBlocked: Bool {
-        foreign.contains {
-            [.blocksLink, .lacksDevice, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable].contains($0.relation)
-        }
+        let relations: [ForeignObject.Relation] = [
+            .blocksLink, .lacksDevice, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable, .sharesNetworks,
+        ]
+        return foreign.contains { relations.contains($0.relation) }
     }
 
     /// Whether the interface is, or may be, another mesh's in use: then what else goes by its name is not touched either,

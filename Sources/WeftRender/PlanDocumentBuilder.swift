@@ -65,6 +65,7 @@ extension PlanDocument.Obstacle {
         case .leftAlone, .onLink, .hinders: return nil
         case .fixesSysctl: blocks = "sysctl"
         case .holdsTable: blocks = "table"
+        case .sharesNetworks: blocks = "mesh"
         case .takesNumber: blocks = "rule"
         case .holdsPort: blocks = "port"
         case .blocksLink, .lacksDevice: blocks = "link"

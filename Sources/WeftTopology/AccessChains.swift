@@ -68,7 +68,7 @@ extension AccessPolicy {
     /// What comes to this host.
     static let inChainName = "access-in"
     /// What only leaves the mesh at this host.
-    private static let outChainName = "access-out"
+    static let outChainName = "access-out"
 
     /// The chains that look into the maps.
     ///

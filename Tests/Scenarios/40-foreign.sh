@@ -203,12 +203,24 @@ converges fra
 corp=$topology
 topology_begin
 sed -i 's/name: test/name: twin/; s/wg0/wg1/' "$topology/mesh.yaml"
-topology_node fra 10.80.7.1 -- "endpoint: \"$(mesh_address fra 4):51830\""
-refuses "a mesh with another's addresses is not taken for right" weft fra apply
-contains "and the overlap is named, with the other mesh" \
-    "Another mesh on this host has these addresses (the mesh test on wg0)" "$output"
+topology_node fra 10.80.7.1 fd80::71 -- "endpoint: \"$(mesh_address fra 4):51830\""
+refuses "a mesh with another's range is refused" weft fra apply
+contains "both are named, with the ranges" "mesh test on wg0 and twin on wg1 both use 10.80.0.0/16 and fd80::/48" "$output"
+contains "and what to do" "give one of them another range, or a \`table\` of its own" "$output"
 lacks "and nobody is told to remove its objects" "Remove it" "$output"
-succeeds "it goes" weft fra down
+exits 1 "nothing is begun" enter fra ip link show wg1
+same "the plan's document says so" "mesh mesh" \
+    "$(weft fra plan --format json | jq -r '.obstacles[] | select(.kind == "mesh") | "\(.kind) \(.blocks)"')"
+sed -i 's/addresses:.*/addresses: [10.80.0.0\/24]/' "$topology/mesh.yaml"
+topology_node fra 10.80.0.1 -- "endpoint: \"$(mesh_address fra 4):51830\""
+topology_node ana 10.80.0.2 -- "endpoint: \"$(mesh_address ana 4):51830\""
+refuses "nor one within it, where a node of both has the same address" weft fra apply
+contains "which is named" "test on wg0 and twin on wg1 both use 10.80.0.1/32 and 10.80.0.2/32" "$output"
+topology_node fra 10.80.0.8 -- "endpoint: \"$(mesh_address fra 4):51830\""
+topology_node ana 10.80.0.7 -- "endpoint: \"$(mesh_address ana 4):51830\"" "allowedIPs: [10.20.0.0/24]"
+refuses "nor one that has one of its networks" weft fra apply
+contains "which is named too" "test on wg0 and twin on wg1 both use 10.20.0.0/24" "$output"
+exits 1 "nothing is begun for any of them" enter fra ip link show wg1
 topology=$corp
 unchanged fra "the first is as it was"
 weft fra down > /dev/null
@@ -278,6 +290,10 @@ for host in fra ana; do
         converges $host
     done
 done
+planned=$(weft fra plan)
+contains "the plan says that the mark is another mesh's too" "mesh test on wg0 uses fwMark 0x51 too" "$planned"
+contains "and the table" "mesh test on wg0 uses table 710 too" "$planned"
+same "its document as well" 2 "$(weft fra plan --format json | jq '[.hindrances[] | select(.kind == "mesh")] | length')"
 same "both have routes in the table" "wg0 wg1" "$(enter fra ip route show table 710 | grep -o 'wg[01]' | sort -u | xargs)"
 same "and the mark" "0x51 0x51" "$(for interface in wg0 wg1; do enter fra wg show $interface fwmark; done | xargs)"
 eventually 20 "corp carries" enter fra ping -c 1 -W 1 10.80.0.2
@@ -320,4 +336,33 @@ for mesh in corp lab; do
     topology=${!mesh}
     for host in fra ana; do succeeds "$host: down $mesh" weft $host down; done
 done
+
+# A table of the mesh's name that somebody else made before: neither changed nor removed, with a firewall or without.
+table=$(mesh_folder fra)/table
+printf 'table inet weft-wg0 {\n chain zz {\n type filter hook input priority 5; policy drop;\n accept\n }\n}\n' >"$table"
+enter fra nft -f "$table"
+before=$(enter fra nft list table inet weft-wg0)
+topology_begin
+topology_node ana 10.80.0.2 fd80::2 -- "endpoint: $(mesh_address ana 4)"
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)"
+succeeds "a mesh without a firewall leaves it alone" weft fra apply
+succeeds "also the second time" weft fra apply
+succeeds "and when it goes" weft fra down
+same "it is as it was" "$before" "$(enter fra nft list table inet weft-wg0)"
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "exit: true" "masquerade: true"
+refuses "one with a firewall does not take it over" weft fra apply
+contains "and says what it is" "inet weft-wg0 is one that weft did not make: no chain in it is weft's (zz)" "$output"
+contains "and what to do" "\`nft delete table inet weft-wg0\`" "$output"
+exits 1 "nothing is begun" enter fra ip link show wg0
+same "it is still as it was" "$before" "$(enter fra nft list table inet weft-wg0)"
+enter fra nft delete table inet weft-wg0
+converges fra
+
+# Weft's own is known without any memory.
+enter fra rm -rf /var/lib/weft
+enter fra ip link delete wg0
+enter fra nft add chain inet weft-wg0 zz
+succeeds "its own table is taken up again" weft fra apply
+lacks "without what was added to it" "zz" "$(enter fra nft list table inet weft-wg0)"
+succeeds "down" weft fra down
 done_testing

@@ -33,6 +33,23 @@ import WeftTestSupport
         effect(from: try live.hostState(of: node), to: try desired.hostState(of: node))
     }
 
+    // MARK: Whose a table is
+
+    @Test func noTableOfWeftsIsForeign() throws {
+        let names =
+            FirewallDraft.Chain.allCases.map(\.rawValue)
+            + [AccessPolicy.chainName, AccessPolicy.inChainName, AccessPolicy.outChainName]
+        #expect(Set(names) == Firewall.chainNames)
+        var own = try #require(try shut().hostState(of: "ana").firewall)
+        #expect(!own.isForeign)
+        let stranger = FirewallChain("zz", base: .init(.filter, .input, priority: 5, dropsByDefault: true))
+        own.chains.append(stranger)
+        #expect(!own.isForeign)
+        #expect(Firewall(chains: [stranger]).isForeign)
+        #expect(Firewall(chains: [FirewallChain("input", base: stranger.base)]).isForeign)
+        #expect(!Firewall().isForeign)
+    }
+
     // MARK: Kill switch
 
     private func shut(_ allow: String? = nil) throws -> Topology {
