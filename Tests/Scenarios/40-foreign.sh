@@ -81,7 +81,7 @@ succeeds "down does not touch it" weft fra down
 contains "and says whose it is not" "wg0 is not weft's" "$output"
 succeeds "it is still there" enter fra ip link show wg0
 enter fra ip link del wg0
-mesh_device fra wg0 > /dev/null
+device=$(mesh_device fra wg0)
 refuses "a WireGuard interface that weft did not make is in the way too" weft fra apply
 contains "and is named" wg0 "$output"
 enter fra ip link del wg0
@@ -89,15 +89,23 @@ enter fra ip link del wg0
 # Our own, which somebody took the mark from: nobody is told to delete it.
 succeeds "apply" weft fra apply
 enter fra ip link set dev wg0 alias mine
-exits 1 "an interface that has lost its mark is in the way" weft fra plan --detailed-exitcode
-contains "and is known by its routes" "wg0 carries weft's routes, and has lost the mark by which weft knows it" "$output"
-remedy="ip link set dev wg0 alias weft:test"
-contains "with what to do" "$remedy" "$output"
-output=$(weft fra doctor --offline)
-contains "weft doctor says so too" "wg0 carries weft's routes" "$output"
-contains "and what to do" "$remedy" "$output"
-lacks "and blames nobody" "did not make" "$output"
-succeeds "it can be typed" enter fra $remedy
+if [ "$device" = kernel ]; then
+    exits 1 "an interface that has lost its mark is in the way" weft fra plan --detailed-exitcode
+    contains "and is known by its routes" "wg0 carries weft's routes, and has lost the mark by which weft knows it" "$output"
+    remedy="ip link set dev wg0 alias weft:test"
+    contains "with what to do" "$remedy" "$output"
+    output=$(weft fra doctor --offline)
+    contains "weft doctor says so too" "wg0 carries weft's routes" "$output"
+    contains "and what to do" "$remedy" "$output"
+    lacks "and blames nobody" "did not make" "$output"
+    succeeds "it can be typed" enter fra $remedy
+else
+    # A user-space device is known by its program, and gets its alias back.
+    exits 2 "an interface that has lost its mark is still known" weft fra plan --detailed-exitcode
+    contains "and gets it back" "wg0 alias mine → weft:test" "$output"
+    succeeds "which is done" weft fra apply
+    contains "and it has it" "alias weft:test" "$(enter fra ip link show wg0)"
+fi
 unchanged fra "and all is as it was"
 succeeds "down" weft fra down
 
