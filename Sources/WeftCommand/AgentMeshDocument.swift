@@ -25,7 +25,10 @@ extension AgentDocument.Mesh {
                 changes: figures.changes),
             status: controller.force.flatMap { force in
                 controller.observation.map {
-                    StatusDocument($0, of: force.mesh, desired: force.desired, names: controller.host.labels.peers)
+                    StatusDocument(
+                        $0, of: force.mesh, wasInForce: controller.host.machine.wasInForce(force.mesh),
+                        desired: force.desired,
+                        names: controller.host.labels.peers)
                 }
             })
     }

@@ -45,7 +45,7 @@ struct DownCommand: ParsableCommand {
         if let interface {
             // Names make the plan readable; without a topology it is still right.
             let names = LoadedTopology.read(source.topology).0?.names ?? [:]
-            return (try machine.mesh(onInterface: interface), PlanLabels(peers: names))
+            return (try machine.meshToTakeDown(onInterface: interface), PlanLabels(peers: names))
         }
         do {
             let loaded = try LoadedTopology(source.topology)

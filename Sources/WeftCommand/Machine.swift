@@ -88,27 +88,53 @@ struct Machine {
     /// The mesh that has an interface here.
     func mesh(onInterface interface: String) throws -> MeshIdentity {
         if let mesh = try ownMeshes().first(where: { $0.interface == interface }) { return mesh }
-        if let mesh = try remnant(of: interface) { return mesh }
+        let (mesh, observation) = try look(at: interface)
+        if Self.isRemnant(observation) { return mesh }
         throw Failure(
             "\(interface) is not an interface of weft's: nothing was changed",
             remedy: "`weft status` lists the interfaces that are")
     }
 
-    /// A mesh whose link is gone while what does not hang on it stands: its firewall, perhaps with a kill switch, and its
-    /// policy rules. They are told by the interface's name, which stands for that of the mesh: there is none to be read.
-    private func remnant(of interface: String) throws -> MeshIdentity? {
+    /// The same for a mesh that is to go. It may have gone: where nothing at all has the name, there is nothing to remove.
+    func meshToTakeDown(onInterface interface: String) throws -> MeshIdentity {
+        do {
+            return try mesh(onInterface: interface)
+        } catch  where Self.canName(interface) {
+            let (mesh, observation) = try look(at: interface)
+            if observation.foreign.contains(where: { $0.kind == "interface" }) { throw error }
+            return mesh
+        }
+    }
+
+    /// Whether Linux lets an interface have a name: no other becomes part of a path.
+    private static func canName(_ interface: String) -> Bool {
+        (1..<Int(IFNAMSIZ)).contains(interface.utf8.count) && interface != "." && interface != ".."
+            && !interface.contains { $0 == "/" || $0 == ":" || $0.isWhitespace }
+    }
+
+    /// What goes by an interface's name, which stands for that of the mesh: there is none to be read.
+    private func look(at interface: String) throws -> (MeshIdentity, Observation) {
         let mesh = MeshIdentity(mesh: interface, interface: interface)
         var dataplane = try dataplane { () throws(DataplaneError) in
             throw DataplaneError(.key, "to look needs no key")
         }
-        let state = try dataplane.observe(mesh, Interests()).state
-        return state.link == nil && (state.firewall != nil || !state.rules.isEmpty) ? mesh : nil
+        return (mesh, try dataplane.observe(mesh, Interests()))
+    }
+
+    /// Whether a mesh's link is gone while what does not hang on it stands: its firewall, perhaps with a kill switch, and its
+    /// policy rules.
+    private static func isRemnant(_ observation: Observation) -> Bool {
+        let state = observation.state
+        return state.link == nil && (state.firewall != nil || !state.rules.isEmpty)
     }
 
     /// Those of the interfaces that weft has worked on here.
     func remnants() throws -> [MeshIdentity] {
         let live = Set(try ownMeshes().map(\.interface))
-        return try state.interfaces.filter { !live.contains($0) }.compactMap { try remnant(of: $0) }
+        return try state.interfaces.filter { !live.contains($0) }.compactMap {
+            let (mesh, observation) = try look(at: $0)
+            return Self.isRemnant(observation) ? mesh : nil
+        }
     }
 
     /// A mesh has one interface on a host. Where it is on another one than is asked for, that one still holds its port and
@@ -252,6 +278,9 @@ struct Machine {
     func topologyInForce(_ mesh: MeshIdentity) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
         try state.topology(inForceOn: mesh.interface)
     }
+
+    /// Whether a mesh was applied to its end, and not taken down since.
+    func wasInForce(_ mesh: MeshIdentity) -> Bool { state.wasInForce(on: mesh.interface) }
 
     /// Interfaces of which a trial is remembered.
     var interfacesWithTrials: [String] { state.interfacesWithTrials }

@@ -68,7 +68,9 @@ struct StatusCommand: ParsableCommand {
                             desired[mesh] == nil
                             ? machine.names(otherThan: subjects.names, of: keys, on: mesh, given: subjects.mesh)
                             : machine.names(subjects.names, of: keys, on: mesh)
-                        var document = StatusDocument(observation, of: mesh, desired: desired[mesh], names: names)
+                        var document = StatusDocument(
+                            observation, of: mesh, wasInForce: machine.wasInForce(mesh), desired: desired[mesh],
+                            names: names)
                         if !document.present { document.elsewhere = try machine.otherInterface(of: mesh) }
                         documents.append(document)
                     } catch {

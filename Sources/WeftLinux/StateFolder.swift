@@ -131,6 +131,11 @@ package final class StateFolder {
         try current(read(InterfaceRecord.self, file(interface))).topology
     }
 
+    /// Whether a mesh was applied to its end on an interface, and not taken down since.
+    package func wasInForce(on interface: String) -> Bool {
+        (try? topologyPath(of: interface)).flatMap { $0 } != nil
+    }
+
     /// Writes it down.
     func store(topology: String, of interface: String) throws(DataplaneError) {
         try update(InterfaceRecord.self, file(interface)) { record in

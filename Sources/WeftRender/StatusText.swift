@@ -40,23 +40,17 @@ package struct StatusText {
         guard document.present else {
             if let elsewhere = document.elsewhere?.visible {
                 page.plain("  The mesh is on the interface \(elsewhere) here: `weft plan` says how to go on.")
-            } else if document.firewall == nil, document.rules.isEmpty {
-                let isTaken = document.foreign.contains { $0.kind == "interface" }
-                page.plain(
-                    isTaken
-                        ? "  The mesh is not applied on this host: the name of its interface is taken."
-                        : "  The interface is not there: the mesh is not applied on this host.")
             } else {
-                let down = "weft down --interface \(document.interface.visible)"
-                page.plain("  The interface is gone, and the rest still holds.")
-                page.plain("  `weft apply` makes the interface anew; `\(down)` takes the rest away as well.")
+                absence(&page)
             }
+            notWanted(&page)
             killSwitch(&page)
             tunnel(&page)
             foreign(&page)
             return page
         }
         page.plain("  \(device)")
+        notWanted(&page)
         killSwitch(&page)
         if let key = document.publicKey { page.plain("  public key \(key)") }
         if !document.addresses.isEmpty {
@@ -78,6 +72,34 @@ package struct StatusText {
         return page
     }
 
+    private func absence(_ page: inout Page) {
+        let down = "`weft down --interface \(document.interface.visible)`"
+        let hasRest = document.firewall != nil || !document.rules.isEmpty
+        switch document.absence {
+        case .halfMade?:
+            page.plain("  The interface is half made: an apply has not come to its end.")
+            page.plain("  `weft apply` goes on with it; `weft down` takes away what there is.")
+        case .taken? where hasRest:
+            page.plain("  The interface's name is taken by what does not bear the mesh's mark, and the rest holds.")
+            page.plain("  `weft plan` says how to go on.")
+        case .taken?:
+            page.plain("  The mesh is not applied on this host: the name of its interface is taken.")
+        case .gone? where hasRest:
+            page.plain("  The interface is gone, and the rest still holds.")
+            page.plain("  `weft apply` makes the interface anew; \(down) takes the rest away as well.")
+        case _ where hasRest:
+            page.plain("  The interface is not there, and the rest holds: no apply has come to its end yet.")
+            page.plain("  `weft apply` makes the interface; \(down) takes the rest away.")
+        default:
+            page.plain("  The interface is not there: the mesh is not applied on this host.")
+        }
+    }
+
+    private func notWanted(_ page: inout Page) {
+        guard document.wanted == false else { return }
+        page.plain("  This host is disabled in the topology, or has expired: the mesh is not wanted here.")
+    }
+
     /// `up, kernel WireGuard, listening on port 51820, MTU 1420`.
     private var device: String {
         var parts = [document.up ? "up" : "down"]
@@ -96,7 +118,11 @@ package struct StatusText {
     private func killSwitch(_ page: inout Page) {
         guard document.firewall?.killSwitch == true, !document.up || document.summary.up == 0 else { return }
         let state =
-            !document.present ? "the interface is gone" : document.up ? "no peer is up" : "the interface is down"
+            switch document.absence {
+            case .gone?: "the interface is gone"
+            case _?: "the interface is not there"
+            case nil: document.up ? "no peer is up" : "the interface is down"
+            }
         page.plain(
             "  The kill switch is shut: \(state), and what goes elsewhere than to `allow` is refused.",
             .remove)

@@ -12,6 +12,8 @@ extension StatusDocument {
     ///
     /// - Parameters:
     ///   - live: what is there and the mesh's own; without a link, the interface is absent.
+    ///   - isHalfMade: whether an interrupted run has left its link behind.
+    ///   - wasInForce: whether the mesh is known to have been applied here, to its end.
     ///   - statistics: of `live.peers`, index by index.
     ///   - counts: of the mesh's named counters.
     ///   - desired: what the topology wants; nil where it could not be read.
@@ -20,6 +22,8 @@ extension StatusDocument {
     package init(
         mesh: MeshIdentity,
         live: HostState,
+        isHalfMade: Bool = false,
+        wasInForce: Bool = false,
         deviceKind: DeviceKind?,
         statistics: [PeerStatistics],
         counts: [FirewallCount] = [],
@@ -35,6 +39,11 @@ extension StatusDocument {
         interface = mesh.interface
         node = desired?.node
         present = live.link != nil
+        if !present {
+            let isTaken = foreign.contains { $0.kind == "interface" }
+            absence = isTaken ? .taken : isHalfMade ? .halfMade : wasInForce ? .gone : .notMade
+        }
+        wanted = desired.map { $0.state.link != nil }
         up = live.link?.isUp ?? false
         self.deviceKind = deviceKind?.description
         publicKey = live.device?.publicKey?.base64

@@ -16,6 +16,11 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var node: String?
     /// Whether the mesh's interface is there. Where it is not, all that follows is empty.
     package var present: Bool
+    /// Why the interface is not there; absent where it is.
+    package var absence: Absence?
+    /// Whether the topology wants the mesh on this host: not where its node is disabled or has expired. Absent where that
+    /// is not known.
+    package var wanted: Bool?
     /// The interface that the mesh is on instead: it was renamed, by somebody or in the topology. Absent where it is not.
     package var elsewhere: String?
     /// Whether the interface is up.
@@ -49,6 +54,18 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     /// What is on the interface, or in its place, and is not Weft's.
     package var foreign: [ForeignObject]
     package var summary: Summary
+
+    /// Why the mesh's interface is not there.
+    package enum Absence: String, Codable, Sendable {
+        /// No apply has come to its end.
+        case notMade
+        /// An apply has begun to make it, and has not come to its end.
+        case halfMade
+        /// What has its name does not bear the mesh's mark.
+        case taken
+        /// The mesh was in force.
+        case gone
+    }
 
     /// A live peer.
     package struct Peer: Codable, Hashable, Sendable {

@@ -57,6 +57,7 @@ same "status names them" "ams false,ana false,home false" \
     "$(weft fra status --format json | jq -r '[.peers[] | "\(.name) \(.inTopology)"] | join(",")')"
 same "and so does the plan" "ams ana home" \
     "$(weft fra plan --format json | jq -r '[.operations[] | select(.kind == "peer") | .object.name] | sort | join(" ")')"
+contains "a host that is disabled is told so" "This host is disabled in the topology" "$(weft ana status)"
 topology=$good
 
 for host in fra ams; do
@@ -72,6 +73,8 @@ for host in fra ams ana home; do
     same "$host: and its routes" "" "$(enter $host ip route show table all proto 119; enter $host ip -6 route show table all proto 119)"
     same "$host: forwarding is as it was" 0 "$(enter $host cat /proc/sys/net/ipv4/ip_forward)"
     succeeds "$host: a second down does nothing" weft $host down
+    succeeds "$host: nor by the interface's name" enter $host "$WEFT" down --yes --interface wg0
+    same "$host: and says the same" "Nothing to remove: wg0 is not there." "$output"
     # What the machine itself may have there is older.
     # The clock is the machine's, and outlives its meshes.
     same "$host: and no file is left" "" \

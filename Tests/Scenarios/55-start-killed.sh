@@ -7,7 +7,7 @@ here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
 . "$here/../Beds/weft.sh"
-need wg wireguard-go strace || done_testing
+need wg wireguard-go strace jq || done_testing
 if [ "$BED" = vm ]; then
     skip "this scenario" "a kernel without WireGuard"
     done_testing
@@ -60,6 +60,30 @@ for call in openat rename unlink clone3,vfork,clone connect sendto fsync; do
     if [ $reached -gt 0 ]; then ok "it was killed at $call"; else fail "it was killed at $call" "at least one" "$(< "$_mesh_folder/killed")"; fi
     note "$call: $reached points"
 done
+
+# A status in between tells what is there.
+alias=none
+for nth in 1 2 3 4 5 6 7 8 9 10; do
+    { killed_at connect $nth apply; } 2> /dev/null || break
+    alias=$(enter fra ip -j link show wg0 2> /dev/null | jq -r '.[0].ifalias // "empty"')
+    [ "$alias" = empty ] && break
+    weft fra down > /dev/null 2>&1
+done
+same "it is killed before the device bears its mark" empty "$alias"
+same "status says that it is there" "true null" "$(weft fra status --format json | jq -r '"\(.present) \(.absence)"')"
+# A site behind it: the host has firewall rules, which are written before the device is made.
+topology_node fra 10.80.0.1 -- "listenPort: 51820" "allowedIPs: [10.30.0.0/24]"
+converges fra
+enter fra ip link delete wg0
+contains "what was in force is gone" "The interface is gone, and the rest still holds." "$(weft fra status)"
+succeeds "down" weft fra down
+refuses "an apply whose program does not start" enter fra env WG_QUICK_USERSPACE_IMPLEMENTATION=/bin/false \
+    "$WEFT" apply --yes "$topology"
+contains "names it" "failed   + interface wg0: /bin/false: it ended with status 1" "$output"
+lacks "nothing that never was is gone" "is gone" "$(weft fra status)"
+contains "the rest holds" "The interface is not there, and the rest holds: no apply has come to its end yet." "$(weft fra status)"
+succeeds "down" weft fra down
+topology_node fra 10.80.0.1 -- "listenPort: 51820"
 
 # Somebody else's program under the mesh's name, with a record of ours that was cut off before the program ran.
 { killed_at clone3,vfork,clone 1 apply; } 2> /dev/null

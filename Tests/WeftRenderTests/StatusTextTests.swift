@@ -70,6 +70,49 @@ extension Samples {
         try expectGolden(StatusText(document).text, "status-absent.txt")
     }
 
+    /// Not made yet, half made, taken and gone are not the same.
+    @Test func whyTheInterfaceIsNotThereIsSaid() {
+        var observation = Observation(time: Samples.now)
+        func absence(_ wasInForce: Bool, _ expected: StatusDocument.Absence) -> String {
+            let document = StatusDocument(
+                observation, of: Samples.mesh, wasInForce: wasInForce, desired: Samples.desired)
+            #expect(document.absence == expected)
+            return StatusText(document).text.split(separator: "\n")[1].trimmingPrefix("  ").description
+        }
+        let notApplied = "The interface is not there: the mesh is not applied on this host."
+        #expect(absence(false, .notMade) == notApplied)
+        #expect(absence(true, .gone) == notApplied)
+        observation.state.firewall = Firewall(chains: [])
+        #expect(
+            absence(false, .notMade)
+                == "The interface is not there, and the rest holds: no apply has come to its end yet.")
+        #expect(absence(true, .gone) == "The interface is gone, and the rest still holds.")
+        observation.halfMadeLink = "wg0"
+        for wasInForce in [false, true] {
+            #expect(
+                absence(wasInForce, .halfMade) == "The interface is half made: an apply has not come to its end.")
+        }
+        observation.foreign = [ForeignObject(kind: "interface", description: "wg0 is a bridge", relation: .blocksLink)]
+        #expect(absence(true, .taken).hasPrefix("The interface's name is taken by what does not bear the mesh's mark"))
+        observation.state.firewall = nil
+        #expect(
+            absence(true, .taken) == "The mesh is not applied on this host: the name of its interface is taken.")
+    }
+
+    @Test func aHostThatIsDisabledIsToldSo() {
+        var desired = Samples.desired
+        let line = "This host is disabled in the topology, or has expired: the mesh is not wanted here."
+        for observation in [Samples.observation, Observation(time: Samples.now)] {
+            desired.state = Samples.desired.state
+            let wanted = StatusDocument(observation, of: Samples.mesh, desired: desired)
+            #expect(wanted.wanted == true && !StatusText(wanted).text.contains(line))
+            desired.state = HostState()
+            let unwanted = StatusDocument(observation, of: Samples.mesh, desired: desired)
+            #expect(unwanted.wanted == false && StatusText(unwanted).text.contains(line))
+        }
+        #expect(StatusDocument(Samples.observation, of: Samples.mesh, desired: nil).wanted == nil)
+    }
+
     /// A table that somebody flushed, or removed.
     @Test func rulesThatAreMissingAreSaid() throws {
         var observation = Samples.observation
@@ -136,8 +179,9 @@ extension Samples {
                 "output", base: .init(.filter, .output, priority: 0),
                 rules: [FirewallRule([.counter, .reject(.prohibited)], comment: "kill switch")])
         ])
+        var wasInForce = true
         func line() -> String? {
-            let document = StatusDocument(observation, of: Samples.mesh, desired: nil)
+            let document = StatusDocument(observation, of: Samples.mesh, wasInForce: wasInForce, desired: nil)
             #expect(document.firewall?.killSwitch == true)
             return StatusText(document).text.split(separator: "\n").first { $0.contains("kill switch") }.map(
                 String.init)
@@ -150,6 +194,8 @@ extension Samples {
         #expect(line() == "  The kill switch is shut: the interface is down, \(rest)")
         observation.state.link = nil
         #expect(line() == "  The kill switch is shut: the interface is gone, \(rest)")
+        wasInForce = false
+        #expect(line() == "  The kill switch is shut: the interface is not there, \(rest)")
     }
 
     @Test(arguments: [
