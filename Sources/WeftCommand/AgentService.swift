@@ -17,26 +17,19 @@ final class AgentService {
     /// One topology: its controller, and the watch on its folder.
     private final class Mesh {
         let controller: Controller
-        let watch: FolderWatch
         let path: String
-        /// When the folder was first seen changing; nil while it is quiet.
-        var restless: ContinuousClock.Instant?
-        var timer: EventLoop.Timer?
+        /// On its folder; nil until it is made, which the controller comes before.
+        var watch: TopologyWatch?
         /// Until when its device, which kept all others waiting, is not asked again.
         var pauseEnd: ContinuousClock.Instant?
-        /// When the last of it was seen.
-        var changed = ContinuousClock.now
-        /// Why some changes are not told, as it was said.
-        var blindness: String?
         /// For which topology the names were asked last.
         var named = ""
         /// When to ask again for those of silent peers, and how long after that.
         var nextNames: ContinuousClock.Instant?
         var namesWait = Duration.seconds(2)
 
-        init(_ controller: Controller, _ watch: FolderWatch, _ path: String) {
+        init(_ controller: Controller, _ path: String) {
             self.controller = controller
-            self.watch = watch
             self.path = path
         }
     }
@@ -115,7 +108,9 @@ final class AgentService {
                 settings: settings.controller
             ) { [unowned self] in emit($0) }
             controller.host.isAwaited = settings.git.map { $0.commit == nil } ?? false
-            meshes.append(Mesh(controller, try FolderWatch(path), path))
+            let mesh = Mesh(controller, path)
+            mesh.watch = try watch(mesh)
+            meshes.append(mesh)
         }
         if let git = settings.git {
             repository = try RepositoryWatch(
@@ -138,7 +133,7 @@ final class AgentService {
             try loop.watch(descriptor) { [unowned self] _ in takeKernelEvents() }
         }
         for mesh in meshes {
-            try loop.watch(mesh.watch.descriptor) { [unowned self] _ in takeFolder(mesh) }
+            try mesh.watch?.begin()
         }
         try server.attach(to: loop) { [unowned self] client, request in answer(client, request) }
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
@@ -305,7 +300,7 @@ final class AgentService {
         clockKeeper.calendar.reload()
         for mesh in meshes {
             mesh.pauseEnd = nil
-            rearm(mesh)
+            mesh.watch?.rearm()
             mesh.controller.reload()
         }
         repository?.look()
@@ -364,101 +359,27 @@ final class AgentService {
 
     // MARK: Folders
 
-    /// How long a folder must be quiet before it is read.
-    private static let quiet = Duration.milliseconds(20)
-    /// The longest wait for that.
-    private static let patience = Duration.milliseconds(100)
-    /// How long a file may stay open for writing, or git's index locked.
-    private static let writing = Duration.seconds(30)
-    /// How long a folder that files were taken from must be quiet before nodes are taken for gone with them: who copies it
-    /// anew, or moves a node from one file to another, has not written the rest yet.
-    private static let regrowth = Duration.seconds(2)
-
-    private func takeFolder(_ mesh: Mesh) {
-        if !noticesChange(mesh) { return }
-        let first = mesh.restless ?? .now
-        mesh.restless = first
-        mesh.changed = .now
-        let delay = max(.zero, min(Self.quiet, first + Self.patience - .now))
-        mesh.timer?.cancel()
-        mesh.timer = loop.schedule(after: delay) { [unowned self] in readFolder(mesh) }
+    private func watch(_ mesh: Mesh) throws(LoopError) -> TopologyWatch {
+        let controller = mesh.controller
+        return try TopologyWatch(
+            mesh.path, in: loop,
+            warn: { [unowned self] message in
+                emit(AgentEvent(.warning, .revision, interface: controller.force?.mesh.interface, message))
+            },
+            lacksNodes: { controller.force.flatMap { controller.host.lacksNodes(of: $0.revision) } },
+            seen: { [unowned self] in
+                controller.wake(.topology)
+                schedule(after: .zero)
+            })
     }
 
-    /// A mount over a folder and a change at the other end of a network's file system are told to nobody.
+    /// Also what nobody tells of.
     private func readFoldersAnyway() {
-        let isBlind = meshes.contains { $0.watch.isBlind }
+        let isBlind = meshes.contains { $0.watch?.isBlind == true }
         loop.schedule(after: .seconds(isBlind ? 5 : 60)) { [unowned self] in
-            for mesh in meshes where mesh.restless == nil {
-                mesh.restless = .now
-                rearm(mesh)
-                readFolder(mesh)
-            }
+            for mesh in meshes { mesh.watch?.lookAnyway() }
             readFoldersAnyway()
         }
-    }
-
-    /// Takes what the watch has seen, and watches what is new.
-    private func noticesChange(_ mesh: Mesh) -> Bool {
-        let change = mesh.watch.drain()
-        if change.isDirty { rearm(mesh) }
-        return change.isDirty || change.isBeingWritten
-    }
-
-    /// Watches what is new, and says where some of it cannot be watched.
-    private func rearm(_ mesh: Mesh) {
-        mesh.watch.rearm()
-        if let blindness = mesh.watch.blindness, mesh.blindness == nil {
-            emit(
-                AgentEvent(
-                    .warning, .revision, interface: mesh.controller.force?.mesh.interface,
-                    "\(blindness): changes are found by looking every few seconds"))
-        }
-        mesh.blindness = mesh.watch.blindness
-    }
-
-    private func readFolder(_ mesh: Mesh) {
-        let change = mesh.watch.drain()
-        if change.isDirty {
-            mesh.changed = .now
-            rearm(mesh)
-        }
-        // Who writes without ever closing is not waited for without end.
-        if change.isBeingWritten || change.isDirty, let first = mesh.restless, .now - first < Self.writing {
-            mesh.timer = loop.schedule(after: change.isBeingWritten ? .milliseconds(50) : Self.quiet) {
-                [unowned self] in
-                readFolder(mesh)
-            }
-            return
-        }
-        if change.isBeingWritten {
-            let what = mesh.watch.fileBeingWritten.map { ": \($0)" } ?? ""
-            emit(
-                AgentEvent(
-                    .warning, .revision, interface: mesh.controller.force?.mesh.interface,
-                    "something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
-            )
-        }
-        if let wait = waitForRegrowth(mesh) {
-            mesh.timer = loop.schedule(after: wait) { [unowned self] in readFolder(mesh) }
-            return
-        }
-        mesh.restless = nil
-        mesh.controller.wake(.topology)
-        schedule(after: .zero)
-    }
-
-    /// How long to wait for what may yet come back; nil where nothing has gone, or all of that was waited for. Of a folder
-    /// that cannot be read nothing is known yet.
-    private func waitForRegrowth(_ mesh: Mesh) -> Duration? {
-        guard mesh.watch.hasLost, let force = mesh.controller.force,
-            let lacks = mesh.controller.host.lacksNodes(of: force.revision)
-        else { return nil }
-        let wait = mesh.changed + Self.regrowth - .now
-        if lacks, !mesh.watch.isGits, wait > .zero, let first = mesh.restless, .now - first < Self.writing {
-            return wait
-        }
-        mesh.watch.forgetLosses()
-        return nil
     }
 
     // MARK: Git

@@ -1,0 +1,111 @@
+// When a topology's folder is read: once it is quiet, and what has gone from it is not merely on its way.
+
+internal import WeftAgent
+internal import WeftLoop
+
+/// Follows one topology's folder, and tells when it is to be read.
+final class TopologyWatch {
+    /// How long a folder must be quiet before it is read.
+    private static let quiet = Duration.milliseconds(20)
+    /// The longest wait for that.
+    private static let patience = Duration.milliseconds(100)
+    /// How long a file may stay open for writing, or git's index locked.
+    private static let writing = Duration.seconds(30)
+    /// How long a folder that files were taken from must be quiet before nodes are taken for gone with them: who copies it
+    /// anew, or moves a node from one file to another, has not written the rest yet.
+    private static let regrowth = Duration.seconds(2)
+
+    private let watch: FolderWatch
+    private let loop: EventLoop
+    private let warn: (String) -> Void
+    private let lacksNodes: () -> Bool?
+    private let seen: () -> Void
+    /// When the folder was first seen changing; nil while it is quiet.
+    private var restless: ContinuousClock.Instant?
+    /// When the last of it was seen.
+    private var changed = ContinuousClock.now
+    private var timer: EventLoop.Timer?
+    /// Why some changes are not told, as it was said.
+    private var blindness: String?
+
+    /// - Parameters:
+    ///   - lacksNodes: whether what the folder holds now lacks nodes of what is in force; nil where that cannot be told.
+    ///   - seen: called when it is to be read.
+    init(
+        _ path: String, in loop: EventLoop, warn: @escaping (String) -> Void, lacksNodes: @escaping () -> Bool?,
+        seen: @escaping () -> Void
+    ) throws(LoopError) {
+        (self.loop, self.warn, self.lacksNodes, self.seen) = (loop, warn, lacksNodes, seen)
+        watch = try FolderWatch(path)
+    }
+
+    func begin() throws(LoopError) {
+        try loop.watch(watch.descriptor) { [unowned self] _ in take() }
+    }
+
+    /// Whether some changes are not told.
+    var isBlind: Bool { watch.isBlind }
+
+    /// A mount over a folder and a change at the other end of a network's file system are told to nobody.
+    func lookAnyway() {
+        if restless != nil { return }
+        restless = .now
+        rearm()
+        look()
+    }
+
+    /// Watches what is new, and says where some of it cannot be watched.
+    func rearm() {
+        watch.rearm()
+        if let reason = watch.blindness, blindness == nil {
+            warn("\(reason): changes are found by looking every few seconds")
+        }
+        blindness = watch.blindness
+    }
+
+    private func take() {
+        let change = watch.drain()
+        if change.isDirty { rearm() }
+        if !change.isDirty, !change.isBeingWritten { return }
+        let first = restless ?? .now
+        restless = first
+        changed = .now
+        look(after: max(.zero, min(Self.quiet, first + Self.patience - .now)))
+    }
+
+    private func look(after delay: Duration) {
+        timer?.cancel()
+        timer = loop.schedule(after: delay) { [unowned self] in look() }
+    }
+
+    private func look() {
+        let change = watch.drain()
+        if change.isDirty {
+            changed = .now
+            rearm()
+        }
+        // Who writes without ever closing is not waited for without end.
+        if change.isBeingWritten || change.isDirty, isPatient {
+            return look(after: change.isBeingWritten ? .milliseconds(50) : Self.quiet)
+        }
+        if change.isBeingWritten {
+            let what = watch.fileBeingWritten.map { ": \($0)" } ?? ""
+            warn("something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
+        }
+        if let wait = waitForRegrowth { return look(after: wait) }
+        restless = nil
+        seen()
+    }
+
+    private var isPatient: Bool { restless.map { .now - $0 < Self.writing } ?? false }
+
+    /// How long to wait for what may yet come back; nil where nothing has gone, or all of that was waited for. Of a folder
+    /// that cannot be read nothing is known yet.
+    private var waitForRegrowth: Duration? {
+        guard watch.hasLost, let lacks = lacksNodes() else { return nil }
+        let wait = changed + Self.regrowth - .now
+        if lacks, !watch.isGits, wait > .zero, isPatient { return wait }
+        watch.forgetLosses()
+        return nil
+    }
+}
