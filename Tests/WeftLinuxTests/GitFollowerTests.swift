@@ -2,6 +2,7 @@
 
 import Glibc
 import Testing
+import WeftLoop
 
 @testable import WeftLinux
 
@@ -134,17 +135,17 @@ import Testing
         lock.remove()
     }
 
-    @Test func gitEndsWithTheAgent() async throws {
+    @Test func gitEndsWithTheAgent() throws {
         let file = "\(temporary.path)/process"
         let follower = try follower(
             "git@h:x.git", ssh: "sh -c 'echo $$ >\(file).new; mv \(file).new \(file); sleep 1000' x")
-        let ending = Task.detached {
+        // A thread of its own: those of tasks may all be busy with other tests.
+        Worker.start {
             while access(file, F_OK) != 0 { usleep(1_000) }
             follower.end()
         }
         let problem = #expect(throws: GitFollower.Problem.self) { try look(follower) }
         #expect(problem?.description == "cannot fetch main of git@h:x.git: the agent ends")
-        await ending.value
         let ssh = try #require(Int32(contents(of: file).dropLast()))
         while kill(ssh, 0) == 0, contents(of: "/proc/\(ssh)/stat").contains(") S") { usleep(1_000) }
         #expect(throws: GitFollower.Problem.self) { try look(follower) }
