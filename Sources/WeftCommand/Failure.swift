@@ -1,4 +1,4 @@
-// How a command ends when it cannot go on: a sentence, what to do, and exit status 1.
+// How a command ends when it cannot go on: a sentence, what to do, and an exit status.
 
 internal import ArgumentParser
 internal import WeftDiagnostics
@@ -6,11 +6,14 @@ internal import WeftKeys
 internal import WeftPlan
 internal import WeftRender
 
-/// A command's end with exit status 1. Everything there is to say has been said, or is in `message`.
+/// A command's end without success. Everything there is to say has been said, or is in `message`.
 struct Failure: Error {
     var message: String
     /// What to do, a line each.
     var remedies: [String]
+
+    /// The exit status.
+    var status: Int32 = 1
 
     var remedy: String { remedies.joined(separator: "; ") }
 
@@ -60,7 +63,7 @@ func reportingFailures(_ body: () throws -> Void) throws {
     } catch let failure as Failure {
         terminal.write("error: \(failure.message.visible)", to: .error)
         for remedy in failure.remedies { terminal.write("note: \(remedy.visible)", to: .error) }
-        throw ExitCode.failure
+        throw ExitCode(failure.status)
     } catch {
         guard let failure = Failure(any: error) else { throw error }
         return try reportingFailures { throw failure }

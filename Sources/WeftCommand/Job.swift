@@ -133,17 +133,19 @@ struct Job {
             try onTrial(front)
             return true
         }
-        let report = reconciler.apply(plan, desired: desired, memory: memory, observation: observation) {
-            step, decided in
-            if output.format == .text { progress(step, decided) }
-        }
+        // From here on, who wants it to end waits for the batch under way.
+        let interruption = Interruption()
+        let report = reconciler.apply(
+            plan, desired: desired, memory: memory, observation: observation,
+            progress: { if output.format == .text { progress($0, $1) } },
+            isInterrupted: { interruption.hasCome })
         if report.memory != memory { try write { try machine.remember(report.memory, of: mesh) } }
         if desired == nil, report.isConverged {
             try write { try machine.forget(mesh) }
             machine.tellWhatIsLeft(of: mesh)
         }
         if report.isConverged { keep(on: machine) }
-        try finish(report, cuts)
+        try finish(report, cuts, interruption.signal)
         return true
     }
 
@@ -209,7 +211,7 @@ struct Job {
         terminal.write(text.text(of: decided, outcomes: application.outcomes), terminator: "")
     }
 
-    private func finish(_ report: PassReport, _ cuts: [Cut]) throws {
+    private func finish(_ report: PassReport, _ cuts: [Cut], _ signal: Int32?) throws {
         switch output.format {
         case .json:
             let document = ApplyDocument(
@@ -226,6 +228,10 @@ struct Job {
                         outcomes: report.outcomes, remaining: report.remaining,
                         verificationError: report.verificationError), terminator: "")
             }
+        }
+        if let signal, !report.isConverged {
+            throw Failure(
+                interruptedBy: signal, after: report.outcomes.prefix { !$0.isFailure }.count, of: report.outcomes.count)
         }
         if let error = report.verificationError {
             throw Failure("the host could not be read again after the changes: \(error.description)")

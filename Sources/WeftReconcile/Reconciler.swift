@@ -63,6 +63,9 @@ package struct Application: Sendable {
         outcomes.reserveCapacity(plan.operations.count)
     }
 
+    /// Nothing more is tried.
+    package mutating func abandon(_ reason: String) { abandoned = abandoned ?? reason }
+
     package var isFinished: Bool { outcomes.count == plan.operations.count }
 
     /// Applies the next batch: a run of operations of one kind.
@@ -173,12 +176,14 @@ extension Reconciler {
     ///
     /// - Parameters:
     ///   - progress: called after each batch with the indices it decided.
+    ///   - isInterrupted: asked before each batch; from then on nothing more is tried.
     package mutating func apply(
         _ plan: Plan, desired: DesiredState?, memory: MeshMemory, observation: Observation,
-        progress: (Application, Range<Int>) -> Void = { _, _ in }
+        progress: (Application, Range<Int>) -> Void = { _, _ in }, isInterrupted: () -> Bool = { false }
     ) -> PassReport {
         var application = Application(plan)
         while !application.isFinished {
+            if isInterrupted() { application.abandon("the run was interrupted") }
             let decided = application.step(&dataplane)
             progress(application, decided)
         }

@@ -61,6 +61,21 @@ for call in openat rename unlink clone3,vfork,clone connect sendto fsync; do
     note "$call: $reached points"
 done
 
+# Ctrl-C is no kill: the batch under way comes to its end, and it is said how far the run got.
+said=
+for nth in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    status=0
+    said=$(enter fra strace -o /dev/null -e trace=connect -e "inject=connect:signal=INT:when=$nth" \
+        "$WEFT" apply --yes "$topology" 2>&1) || status=$?
+    ! grep -q "interrupted by SIGINT" <<<"$said" || break
+    weft fra down > /dev/null 2>&1
+done
+matches "interrupted, an apply says how far it got" "interrupted by SIGINT after [1-9][0-9]* of [0-9]+ operations" "$said"
+contains "and how it goes on" "run the same command again" "$said"
+same "by its exit status too" 130 "$status"
+converges fra
+succeeds "down" weft fra down
+
 # A status in between tells what is there.
 alias=none
 for nth in 1 2 3 4 5 6 7 8 9 10; do

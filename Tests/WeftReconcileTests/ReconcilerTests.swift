@@ -293,6 +293,31 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(host.kernel.links.keys.sorted() == ["wg0"])
     }
 
+    /// Wherever a run is interrupted, what was done is told from what was not, and the next one goes on.
+    @Test func anInterruptedRunIsGoneOnWith() throws {
+        for limit in 0... {
+            var batches = limit
+            var host = Host()
+            let (plan, observation) = try host.reconciler.plan(mesh, desired: random(3), memory: host.memory)
+            var done = 0
+            let report = host.reconciler.apply(
+                plan, desired: random(3), memory: host.memory, observation: observation,
+                progress: { step, decided in done += step.outcomes[decided].filter { !$0.isFailure }.count },
+                isInterrupted: {
+                    batches -= 1
+                    return batches < 0
+                })
+            host.memory = report.memory
+            #expect(report.outcomes.count == plan.operations.count)
+            #expect(report.outcomes.dropFirst(done).allSatisfy { $0 == .skipped("the run was interrupted") })
+            #expect(try host.apply(random(3)).isConverged)
+            if report.isConverged {
+                #expect(limit > 3)
+                break
+            }
+        }
+    }
+
     /// The sessions of a device that is known by its program live on when its alias is changed.
     @Test(arguments: ["", "uplink"]) func anotherAliasIsPutRight(_ alias: String) throws {
         var host = Host()
