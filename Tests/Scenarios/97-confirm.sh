@@ -1,6 +1,7 @@
 #!/bin/bash
 # Changes on trial: a commit that cuts a host off is taken back by that host alone, also when its agent is killed meanwhile;
 # one that does not is kept.
+# daily: namespaces
 # timeout: 400
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"

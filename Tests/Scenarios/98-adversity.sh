@@ -2,6 +2,7 @@
 # An agent in adversity: topologies that are none, a state folder that is full, read-only or damaged, clients that send
 # garbage or never end, storms of signals. The tunnels stay as they were, what others change is healed meanwhile, log and
 # status say why in a sentence, no processor is burnt, and when the cause is gone the agent goes on by itself.
+# daily: namespaces
 # timeout: 300
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
