@@ -112,7 +112,7 @@ contains "with a command that mends it" other0 "$remedy"
 # As it is typed, but for where weft is and the question that is asked.
 typed=${remedy/#weft down/$WEFT down --yes}
 note "$remedy"
-succeeds "which works" enter fra $typed
+succeeds "which works" enter fra bash -c "$typed"
 converges fra
 
 # ------------------------------------------------------------------------------------------------- a killed program
