@@ -1,6 +1,7 @@
 # Traffic on the hosts of a bed, and what is seen of it. To be sourced by scenarios, after `mesh`.
 #
 #   answers HOST PORT…             from now on the host answers on these ports, over TCP and UDP, in both families
+#   publishes HOST ADDRESS4 ADDRESS6  the host's port 8080 leads to port 80 there, as a container engine does it
 #   pings HOST ADDRESS [OPTION…]   one echo request, and its answer
 #   ask HOST tcp|udp ADDRESS PORT  asks once: prints the address that the other side was asked from.
 #                                  Fails with what the asker was told, or `nothing` where it was told nothing.
@@ -17,6 +18,18 @@ declare -A _traffic_streams=()
 # Seconds for an answer, and for a program to start: in the virtual machine everything takes longer.
 _traffic_patience=2 _traffic_start=10
 if [ "$BED" = vm ]; then _traffic_patience=10 _traffic_start=90; fi
+
+publishes() {
+    enter "$1" nft -f - <<END
+table inet docker {
+    chain prerouting {
+        type nat hook prerouting priority dstnat
+        fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to $2:80
+        fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [$3]:80
+    }
+}
+END
+}
 
 answers() {
     local log=$_mesh_folder/answers-$1

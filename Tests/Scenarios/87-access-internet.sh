@@ -21,15 +21,7 @@ internet4=203.0.113.1 internet6=2001:db8:ffff::1
 topology_begin
 topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "exit: true" "masquerade: true"
 topology_node ana 10.80.0.2 fd80::2 -- "useExit: fra"
-enter fra nft -f - <<END
-table inet docker {
-    chain prerouting {
-        type nat hook prerouting priority dstnat
-        fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to $box4:80
-        fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [$box6]:80
-    }
-}
-END
+publishes fra "$box4" "$box6"
 policy() { # standard input: the rules
     { echo "access:"; cat; } | topology_file access.yaml
     for host in fra ana; do succeeds "$host: apply" weft $host apply; done

@@ -70,15 +70,7 @@ unchanged ana "with the old name all is well"
 
 near4=$(mesh_address near 4) near6=$(mesh_address near 6) box4=$(mesh_address box 4) box6=$(mesh_address box 6)
 ana4=$(mesh_address ana 4) ana6=$(mesh_address ana 6)
-enter ana nft -f - <<END
-table inet docker {
-    chain prerouting {
-        type nat hook prerouting priority dstnat
-        fib daddr type local meta nfproto ipv4 tcp dport 8080 dnat ip to $box4:80
-        fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [$box6]:80
-    }
-}
-END
+publishes ana "$box4" "$box6"
 enter near ip route add "$box4/32" via "$ana4"
 enter ana sysctl -qw net.ipv6.conf.all.forwarding=1
 answers box 80 81
