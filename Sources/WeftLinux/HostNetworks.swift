@@ -23,8 +23,12 @@ package func connectedNetworks(isExcluded: (String) -> Bool) -> [HostFacts.Conne
         let length = mask.high.nonzeroBitCount + mask.low.nonzeroBitCount
         // The host's own address alone is no network.
         if length == address.family.bitWidth { continue }
-        let network = HostFacts.ConnectedNetwork(prefix: IPPrefix(address, length: length), interface: name)
-        if !networks.contains(network) { networks.append(network) }
+        let prefix = IPPrefix(address, length: length)
+        if let known = networks.firstIndex(where: { $0.prefix == prefix && $0.interface == name }) {
+            networks[known].addresses.append(address)
+        } else {
+            networks.append(HostFacts.ConnectedNetwork(prefix: prefix, interface: name, addresses: [address]))
+        }
     }
     return networks
 }

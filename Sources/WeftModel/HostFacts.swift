@@ -67,9 +67,12 @@ package struct HostFacts: Sendable {
     package struct ConnectedNetwork: Hashable, Sendable {
         package var prefix: IPPrefix
         package var interface: String
+        /// The host's own in it.
+        package var addresses: [IPAddress]
 
-        package init(prefix: IPPrefix, interface: String) {
+        package init(prefix: IPPrefix, interface: String, addresses: [IPAddress] = []) {
             self.prefix = prefix
+            self.addresses = addresses
             self.interface = interface
         }
     }

@@ -60,7 +60,7 @@ extension Compiler {
     mutating func checkHost(_ state: inout HostState, _ prefixes: [IPPrefix]) {
         checkMasqueradeInterfaces()
         if facts.hasFirewall == false, state.firewall != nil { doWithoutFirewall(&state) }
-        if let dns = node.dns { check(dns, prefixes) }
+        if let dns = node.dns { check(dns, prefixes, state.routes) }
         if let killSwitch = node.killSwitch, tunnel != nil { warnAboutOtherTunnels(killSwitch) }
         if let tunnel, let exit = tunnel.exit { checkFamilies(of: tunnel, exit) }
     }
@@ -136,52 +136,6 @@ extension Compiler {
                 "this kernel has no nf_tables: TCP through this host is not made to fit into the tunnel",
                 at: node.place,
                 notes: [note]))
-    }
-
-    private mutating func check(_ dns: DNSSettings, _ prefixes: [IPPrefix]) {
-        if facts.resolvers?.isEmpty == true {
-            // All else would be done, and names still asked of servers that the mesh was to replace.
-            refusals.append(
-                Diagnostic(
-                    "host.no-resolver", .error,
-                    "neither systemd-resolved nor resolvconf is here: the name servers of \(node.name) cannot be set",
-                    at: dns.place,
-                    notes: [
-                        Diagnostic.Note("start systemd-resolved, install the package openresolv, or take `dns` out")
-                    ]))
-        }
-        warnAboutNamesThatAreNotSplit(dns)
-        for server in dns.servers {
-            let address = server.value
-            // What is asked of the host itself needs no way into the mesh.
-            if address.isLoopback || tunnel?.families.contains(address.family) == true { continue }
-            if prefixes.contains(where: { $0.contains(address) })
-                || node.addresses.contains(where: { $0.value == address })
-            {
-                continue
-            }
-            if let tunnel, tunnel.exit == nil, let exit = node.useExit {
-                diagnostics.append(
-                    Diagnostic(
-                        "host.dns-outside", .warning,
-                        "the name server \(address) would be asked through the exit \(exit.value), and never answer: the exit is "
-                            + "disabled, has expired or has no direct link", at: server.place,
-                        notes: [
-                            Diagnostic.Note("put the exit right, or name another one with `useExit`", at: exit.place)
-                        ]))
-                continue
-            }
-            diagnostics.append(
-                Diagnostic(
-                    "host.dns-outside", .warning,
-                    "the name server \(address) is not behind any node that \(node.name) reaches: it would be asked over the "
-                        + "mesh, and never answer", at: server.place,
-                    notes: [
-                        Diagnostic.Note(
-                            "its address, or the network around it, belongs under the `addresses` or `allowedIPs` of a node"
-                        )
-                    ]))
-        }
     }
 
     private mutating func checkFamilies(of tunnel: FullTunnel, _ exit: Int) {

@@ -45,6 +45,20 @@ contains "but a name server beside the tunnel is cut off, and doctor says by wha
     "the mesh keeps this host from the name server 198.18.99.99: the kill switch would refuse it" "$(weft ana doctor --offline)"
 enter ana sh -c 'echo nameserver 9.9.9.9 >/etc/resolv.conf'
 lacks "one that is reached through the exit is not" "name server" "$(weft ana doctor --offline)"
+# Of the mesh's own name servers it is told as well, unless they are allowed.
+own=$(mesh_address ana 4)
+ana "killSwitch: true" "dns: {servers: [198.18.99.99, 9.9.9.9, $own]}"
+for command in plan "doctor --offline"; do
+    output=$(weft ana $command 2>&1)
+    contains "$command: one of the mesh's name servers would be refused" \
+        "the name server 198.18.99.99 is in 198.18.0.0/15, which this host is connected to by eth0: the kill switch of ana refuses it" "$output"
+    contains "with what to do" 'put 198.18.99.99 or its network into `killSwitch: {allow: […]}`' "$output"
+    lacks "not one that is asked through the exit" "name server 9.9.9.9" "$output"
+    lacks "nor the host itself" "name server $own" "$output"
+done
+ana "killSwitch: {allow: [198.18.0.0/15]}" "dns: {servers: [198.18.99.99]}"
+lacks "what is allowed is not refused" "the name server 198" "$(weft ana doctor --offline)"
+ana "killSwitch: true"
 
 enter ana ip link set wg0 down
 is_shut "set down"

@@ -106,6 +106,15 @@ if resolved laptop; then
         converges laptop
         same "the servers are right again" "10.80.0.1 ~." "$(ask dns) $(ask domain)"
     done
+    # What it is given for a link it asks by that link alone, whatever other way there is.
+    laptop "dns: {servers: [198.18.99.99]}"
+    contains "of a server beside the tunnel, that it is asked through the tunnel" \
+        "looked for through the exit: systemd-resolved asks by wg0 alone" "$(weft laptop plan 2>&1)"
+    converges laptop
+    enter laptop nft 'table inet seen { chain output { type filter hook output priority 0; ip daddr 198.18.99.99 oifname "wg0" counter; }; }'
+    enter laptop timeout 3 resolvectl query --cache=no weft.example > /dev/null 2>&1
+    matches "and so it is" 'counter packets [1-9]' "$(enter laptop nft list table inet seen)"
+    enter laptop nft delete table inet seen
     laptop
     converges laptop
     same "no name servers, no trace" "" "$(ask dns)$(ask domain)"

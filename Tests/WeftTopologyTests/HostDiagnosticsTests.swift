@@ -144,6 +144,83 @@ import WeftModel
         #expect(outside.notes.map(\.message) == ["put the exit right, or name another one with `useExit`"])
     }
 
+    /// Facts of a host in 192.168.1.0/24 and fd01::/64.
+    private func atHome(_ resolver: ResolverKind) throws -> HostFacts {
+        var facts = HostFacts()
+        facts.resolvers = [resolver]
+        facts.connectedNetworks = [
+            .init(prefix: try prefix("192.168.1.0/24"), interface: "eth0", addresses: [try ip("192.168.1.5")]),
+            .init(prefix: try prefix("fd01::/64"), interface: "eth0"),
+        ]
+        return facts
+    }
+
+    @Test(arguments: [("192.168.1.1", "192.168.1.0/24"), ("fd01::1", "fd01::/64")])
+    func aNameServerThatTheKillSwitchRefusesIsNamed(server: String, network: String) throws {
+        func found(_ client: String, more: String = "") throws -> [Diagnostic] {
+            let mesh = try topology(client: "dns: {servers: [\"\(server)\"]}\n    \(client)", more: more)
+            return try mesh.compilation(of: "ana", atHome(.resolvconf)).diagnostics
+        }
+        let refused = try found("useExit: fra\n    killSwitch: true")
+        #expect(refused.map(\.id) == ["host.dns-refused"])
+        #expect(
+            refused.first?.message
+                == "the name server \(server) is in \(network), which this host is connected to by eth0: the kill switch of ana "
+                + "refuses it")
+        #expect(
+            refused.first?.notes.map(\.message) == [
+                "put \(server) or its network into `killSwitch: {allow: […]}`, or name a server that is reached through the "
+                    + "tunnel"
+            ])
+        #expect(try found("useExit: fra\n    killSwitch: {allow: [\"\(network)\"]}").isEmpty)
+        #expect(try !found("useExit: fra\n    killSwitch: {allow: [192.168.2.0/24]}").isEmpty)
+        // Without a kill switch it answers, with an exit and without one.
+        #expect(try found("useExit: fra").isEmpty)
+        #expect(try found("connect: full").isEmpty)
+    }
+
+    @Test func aNameServerThatIsNotBesideTheTunnelIsNotRefused() throws {
+        let killSwitch = "useExit: fra\n    killSwitch: true"
+        func found(_ server: String, _ network: String, _ table: String = "") throws -> [String] {
+            let gate = """
+                  gate:
+                    publicKey: dJ3bS22/vO2/CTfx+EGVKEjRBfuO+OO7vaaK0PLCmGw=
+                    addresses: [10.80.0.9]
+                    endpoint: 192.0.2.9
+                    allowedIPs: [\(network)]
+                """
+            let client = "\(killSwitch)\n    dns: {servers: [\(server)]}\(table)"
+            return try topology(client: client, more: gate).compilation(of: "ana", atHome(.resolvconf)).diagnostics
+                .map(\.id).filter { $0.hasPrefix("host.dns") }
+        }
+        // Through the exit, the host's own, and in a network of the mesh whose route is the longer one.
+        #expect(try found("192.168.2.1", "10.90.0.0/16").isEmpty)
+        #expect(try found("192.168.1.5", "10.90.0.0/16").isEmpty)
+        #expect(try found("192.168.1.1", "192.168.1.0/25").isEmpty)
+        #expect(try found("192.168.1.1", "192.168.0.0/16") == ["host.dns-refused"])
+        // The tunnel's own table comes after the main one.
+        #expect(try found("192.168.1.1", "192.168.1.0/25", "\n    table: 777") == ["host.dns-refused"])
+    }
+
+    /// systemd-resolved binds its questions to the link: what is allowed past the tunnel is of no account to them.
+    @Test func systemdResolvedAsksThroughTheTunnel() throws {
+        func found(_ server: String, _ client: String) throws -> [Diagnostic] {
+            let mesh = try topology(client: "dns: {servers: [\(server)]}\n    useExit: fra\n    \(client)")
+            return try mesh.compilation(of: "ana", atHome(.resolved)).diagnostics
+        }
+        for client in ["connect: full", "killSwitch: true", "killSwitch: {allow: [192.168.1.0/24]}"] {
+            let outside = try found("192.168.1.1", client)
+            #expect(outside.map(\.id) == ["host.dns-outside"])
+            #expect(
+                outside.first?.message
+                    == "the name server 192.168.1.1 is in 192.168.1.0/24, which this host is connected to by eth0, and would be "
+                    + "looked for through the exit: systemd-resolved asks by wg0 alone")
+            for server in ["9.9.9.9", "192.168.1.5", "10.80.0.1", "127.0.0.1"] {
+                #expect(try found(server, client).isEmpty)
+            }
+        }
+    }
+
     /// 60 bytes around what a packet carries over IPv4, and 80 over IPv6.
     @Test(arguments: [("192.0.2.1", UInt32(1440)), ("\"[2001:db8::1]\"", 1420)])
     func anMTULargerThanThePathIsNamed(endpoint: String, largest: UInt32) throws {
