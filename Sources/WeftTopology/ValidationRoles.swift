@@ -110,6 +110,16 @@ extension Validator {
 
     /// Each prefix by itself was looked at as it was read.
     private mutating func check(_ killSwitch: KillSwitch, of index: Int) {
+        if nodes[index].isUnmanaged, isNew(killSwitch.place) {
+            problems.warning(
+                "topology.unmanaged",
+                "\"\(nodes[index].name)\" is unmanaged: no controller runs there that could enforce a kill switch",
+                at: killSwitch.place,
+                notes: [
+                    Diagnostic.Note(
+                        "let its own program refuse what does not go through the tunnel, and leave `killSwitch` out")
+                ])
+        }
         let cut = nodes[index].allowedIPs.map(\.value).filter { network in
             !killSwitch.allow.contains { $0.value.contains(network) }
         }

@@ -50,12 +50,11 @@ private let keys = [
                 addresses: [10.80.0.2]
                 table: 51820
                 connect: [fra]
-                unmanaged: true
                 expires: 2027-01-01T01:00:00+01:00
                 useExit: fra
                 killSwitch: {allow: [192.168.0.0/24]}
                 dns: {servers: [10.80.0.1], domains: [corp.internal, "~."]}
-              old: {publicKey: \(keys[2]), addresses: [10.80.0.2], disabled: true, endpoint: old.example.net}
+              old: {publicKey: \(keys[2]), addresses: [10.80.0.2], disabled: true, unmanaged: true, endpoint: o.example}
             groups: {all: [fra, some], some: [ana]}
             links:
               - {between: [fra, ana], endpoints: {fra: "10.0.0.5"}, persistentKeepalive: 3}
@@ -97,14 +96,14 @@ private let keys = [
         #expect(ana.endpoint == nil && ana.masquerade == nil && ana.interface == nil)
         #expect(ana.table == .number(51_820))
         #expect(ana.connect == .nodes(["fra"]))
-        #expect(ana.isUnmanaged)
+        #expect(!ana.isUnmanaged && !ana.isDisabled)
         #expect(ana.expires == UnixTime(rfc3339: "2027-01-01T00:00:00Z"))
         #expect(ana.useExit?.value == "fra")
         #expect(ana.killSwitch?.allow.map(\.value.description) == ["192.168.0.0/24"])
         #expect(ana.dns?.servers.map(\.value.description) == ["10.80.0.1"])
         #expect(ana.dns?.domains.map(\.value) == ["corp.internal", "~."])
-        #expect(topology.nodes[2].isDisabled)
-        #expect(topology.nodes[2].endpoint?.value == NodeEndpoint(host: .name("old.example.net"), port: nil))
+        #expect(topology.nodes[2].isDisabled && topology.nodes[2].isUnmanaged)
+        #expect(topology.nodes[2].endpoint?.value == NodeEndpoint(host: .name("o.example"), port: nil))
 
         #expect(topology.groups.map(\.name.value) == ["all", "some"])
         #expect(topology.groups[0].members.map(\.value) == ["fra", "some"])
