@@ -15,12 +15,20 @@ extension Validator {
         let known = knownNetworks()
         let filled = groupsHolding { _ in true }
         let takingPart = groupsHolding { isActive[$0] }
-        // Behind an exit lies everything.
+        // Behind an exit lies everything, for those who use one.
         let hasExit = nodes.indices.contains { nodes[$0].isExit && isActive[$0] }
+        let users = exitUsers()
         for rule in rules {
+            let goesOut = rule.from.contains { includes($0.value, oneOf: users) }
             for (position, subject) in (rule.from + rule.to).enumerated() {
                 switch subject.value {
-                case .internet: break
+                case .internet:
+                    if goesOut { continue }
+                    problems.warning(
+                        "topology.access",
+                        "`internet` lies behind an exit, and nobody in `from` uses one: this matches nothing",
+                        at: subject.place,
+                        notes: [Diagnostic.Note("`useExit` at the nodes in `from` says which exit they go out by")])
                 case .named(let name):
                     guard topology.index(ofNode: name) == nil, let group = groups[name], !takingPart[group] else {
                         continue
@@ -33,11 +41,14 @@ extension Validator {
                         at: subject.place,
                         notes: [Diagnostic.Note("the group is here", at: topology.groups[group].name.place)])
                 case .prefix(let prefix):
-                    if known.overlaps(prefix) || (hasExit && position >= rule.from.count) { continue }
+                    let isTarget = position >= rule.from.count
+                    if known.overlaps(prefix) || (hasExit && goesOut && isTarget) { continue }
                     problems.warning(
                         "topology.access",
                         "\(prefix) lies outside of the mesh and of all `allowedIPs`: this matches nothing",
-                        at: subject.place)
+                        at: subject.place,
+                        notes: hasExit && isTarget
+                            ? [Diagnostic.Note("it would lie behind an exit, and nobody in `from` uses one")] : [])
                 }
             }
         }
@@ -88,6 +99,37 @@ extension Validator {
             }
         }
         return filled
+    }
+
+    /// Who uses an exit.
+    private struct ExitUsers {
+        /// Whether each group holds a node that does.
+        var groups: [Bool]
+        var nodes: [Bool]
+        /// Their addresses, and the networks behind them.
+        var networks: SortedNetworks
+    }
+
+    /// Whether they and their exits take part is of no account: who is disabled for a while needs no rule less.
+    private func exitUsers() -> ExitUsers {
+        let isUser = topology.nodes.indices.map { topology.nodes[$0].useExit != nil }
+        let users = topology.nodes.indices.filter { isUser[$0] }
+        return ExitUsers(
+            groups: groupsHolding { isUser[$0] }, nodes: isUser,
+            networks: SortedNetworks(
+                users.flatMap { index in
+                    topology.nodes[index].addresses.map { IPPrefix(host: $0.value) }
+                        + topology.nodes[index].allowedIPs.map(\.value)
+                }))
+    }
+
+    private func includes(_ subject: AccessSubject, oneOf users: ExitUsers) -> Bool {
+        switch subject {
+        case .internet: false
+        case .named(let name):
+            topology.index(ofNode: name).map { users.nodes[$0] } ?? groups[name].map { users.groups[$0] } ?? false
+        case .prefix(let prefix): users.networks.overlaps(prefix)
+        }
     }
 
     /// Adds the nodes that subjects stand for; a prefix stands for the nodes with an address in it.
@@ -149,10 +191,10 @@ extension Validator {
 
     /// An exit or a name server that a node uses, and may not talk to.
     private mutating func checkWaysOut(_ rules: [AccessRule]) {
+        let known = knownNetworks()
         let users = nodes.indices.filter { isActive[$0] && nodes[$0].useExit != nil }
+        var permitted: Set<Int> = []
         if !users.isEmpty {
-            var permitted: Set<Int> = []
-            let known = knownNetworks()
             for rule in rules where rule.to.contains(where: { known.leavesOut($0.value) }) {
                 expand(rule.from, into: &permitted)
             }
@@ -166,24 +208,33 @@ extension Validator {
             }
         }
         var clients: [IPAddress: [Int]] = [:]
-        let known = knownNetworks()
         for (index, node) in nodes.enumerated() where isActive[index] {
-            for server in node.dns?.servers ?? [] where known.overlaps(IPPrefix(host: server.value)) {
+            for server in node.dns?.servers ?? []
+            where known.overlaps(IPPrefix(host: server.value))
+                || (permitted.contains(index) && node.asksThroughExit(server.value))
+            {
                 clients[server.value, default: []].append(index)
             }
         }
-        for (server, users) in clients.sorted(by: { $0.key < $1.key }) { checkServer(server, users, rules) }
+        for (server, users) in clients.sorted(by: { $0.key < $1.key }) { checkServer(server, users, rules, known) }
     }
 
-    private mutating func checkServer(_ server: IPAddress, _ users: [Int], _ rules: [AccessRule]) {
+    private mutating func checkServer(
+        _ server: IPAddress, _ users: [Int], _ rules: [AccessRule], _ known: SortedNetworks
+    ) {
         let owner = nodes.firstIndex { $0.addresses.contains { $0.value == server } }
+        let isBeyond = !known.overlaps(IPPrefix(host: server))
         var permitted: Set<Int> = owner.map { [$0] } ?? []
         for rule in rules where allowsNames(rule.ports) {
             var targets: Set<Int> = []
             let named = rule.to.filter { if case .named = $0.value { true } else { false } }
             expand(named, into: &targets)
             let isCovered = rule.to.contains { subject in
-                if case .prefix(let prefix) = subject.value { prefix.contains(server) } else { false }
+                switch subject.value {
+                case .internet: isBeyond
+                case .named: false
+                case .prefix(let prefix): prefix.contains(server)
+                }
             }
             if isCovered || owner.map({ targets.contains($0) }) == true { expand(rule.from, into: &permitted) }
         }
@@ -202,6 +253,15 @@ extension Validator {
     private func allowsNames(_ ports: [Located<AccessPort>]) -> Bool {
         ports.isEmpty
             || ports.contains { if case .udp(let range) = $0.value { range.contains(53) } else { false } }
+    }
+}
+
+extension Node {
+    /// Whether a server outside of the mesh is asked through the exit. One with a private address may be in a network that
+    /// the host is connected to, and what a kill switch allows goes past the tunnel.
+    fileprivate func asksThroughExit(_ server: IPAddress) -> Bool {
+        useExit != nil && !server.isLoopback && !server.isLinkLocal && !server.isPrivate
+            && killSwitch?.allow.contains { $0.value.contains(server) } != true
     }
 }
 
