@@ -26,7 +26,7 @@ struct Ruleset {
                     flow(base + number, number, port: 80), flow(base + number, number, port: 90),
                     counter: counters[Int(number) % counters.count].name))
         }
-        let chains = ["a", "b", "c", "d"].map { name in
+        let chains = ["clamp", "input", "forward", "output"].map { name in
             FirewallChain(
                 name, base: .init(.filter, .forward, priority: 0),
                 rules: (0..<rules / 4).map { rule($0, variant: variant) })
