@@ -12,28 +12,6 @@ internal import WeftTopology
 
 /// Waits for the topologies' folders, the kernel, signals, the clock, answers of the resolver and clients, in one thread.
 final class AgentService {
-    private typealias Controller = MeshController<AgentHost>
-
-    /// One topology: its controller, and the watch on its folder.
-    private final class Mesh {
-        let controller: Controller
-        let path: String
-        /// On its folder; nil until it is made, which the controller comes before.
-        var watch: TopologyWatch?
-        /// Until when its device, which kept all others waiting, is not asked again.
-        var pauseEnd: ContinuousClock.Instant?
-        /// For which topology the names were asked last.
-        var named = ""
-        /// When to ask again for those of silent peers, and how long after that.
-        var nextNames: ContinuousClock.Instant?
-        var namesWait = Duration.seconds(2)
-
-        init(_ controller: Controller, _ path: String) {
-            self.controller = controller
-            self.path = path
-        }
-    }
-
     struct Settings {
         var topologies: [String]
         var keys: [String]
@@ -58,21 +36,16 @@ final class AgentService {
     private var clockKeeper: ClockKeeper
     private let answers: Inbox<(mesh: Int, names: [String: [IPAddress]])>
     private var repository: RepositoryWatch?
-    /// Why nobody can ask the agent.
-    private var deafness: String?
     private let prober: Prober
     private let notifier: ServiceNotifier
     private let kernel: KernelEvents
-    private let server: LineServer
-    private var meshes: [Mesh] = []
-    private var subscribers: [LineServer.Client] = []
+    private let clients: AgentClients
+    private var meshes: [AgentMesh] = []
     private var tickTimer: EventLoop.Timer?
     private var nextTick = ContinuousClock.now
     private var factsTimer: EventLoop.Timer?
     private var nextFacts = ContinuousClock.now
     private var reloadTimer: EventLoop.Timer?
-    /// Who is told what came of it.
-    private var reloaders: [LineServer.Client] = []
     private var nextReload = ContinuousClock.now
     /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
     private var breath = ContinuousClock.now
@@ -94,21 +67,19 @@ final class AgentService {
         prober = try Prober(git: settings.git)
         notifier = ServiceNotifier()
         kernel = try KernelEvents()
-        try AgentHost.makeFolder(of: settings.socket)
-        server = try LineServer(
-            path: settings.socket, mode: 0o660, group: settings.group ?? (getgrnam("weft") == nil ? nil : "weft"))
+        clients = try AgentClients(socket: settings.socket, group: settings.group)
         let register = InterfaceRegister()
         for (index, path) in settings.topologies.enumerated() {
             var host = settings.host
             if !settings.keys.isEmpty { host.privateKey = settings.keys[min(index, settings.keys.count - 1)] }
-            let controller = Controller(
+            let controller = MeshController(
                 host: try AgentHost(
                     path: path, options: host, socket: settings.socket, calendar: calendar,
                     register: register),
                 settings: settings.controller
             ) { [unowned self] in emit($0) }
             controller.host.isAwaited = settings.git.map { $0.commit == nil } ?? false
-            let mesh = Mesh(controller, path)
+            let mesh = AgentMesh(controller, path)
             mesh.watch = try watch(mesh)
             meshes.append(mesh)
         }
@@ -135,7 +106,12 @@ final class AgentService {
         for mesh in meshes {
             try mesh.watch?.begin()
         }
-        try server.attach(to: loop) { [unowned self] client, request in answer(client, request) }
+        try clients.attach(
+            to: loop, document: { [unowned self] in document() }, reload: { [unowned self] in reload() },
+            order: { [unowned self] order, whom in
+                defer { schedule(after: .zero) }
+                return order.carryOut(on: meshes.map(\.controller), by: whom)
+            })
         if let interval = notifier.watchdogInterval { feedWatchdog(every: interval) }
         readFoldersAnyway()
         giveBackMemory(after: .seconds(10))
@@ -150,7 +126,7 @@ final class AgentService {
         clockKeeper.look(isMoment: true).forEach(emit)
         for mesh in meshes { mesh.controller.leave(at: .now) }
         emit(AgentEvent(.notice, .agent, interface: nil, "the agent stops; its tunnels stay up"))
-        server.close()
+        clients.close()
         return exitCode
     }
 
@@ -200,11 +176,9 @@ final class AgentService {
                 soonest = min(soonest ?? end, end)
                 continue
             }
-            let begun = ContinuousClock.now
-            let next = mesh.controller.step(at: begun)
+            let next = mesh.step(besideOthers: meshes.count > 1)
             soonest = min(soonest ?? next, next)
-            mesh.pauseEnd = pause(after: .now - begun, of: mesh)
-            lookAfterNames(of: mesh, index, at: start)
+            ask(mesh.namesToAsk(at: start), for: index)
             prober.ask(mesh.controller, index)
             if let names = mesh.nextNames { soonest = min(soonest ?? names, names) }
             if mesh.controller.problem?.isFatal == true, mesh.controller.force == nil {
@@ -213,7 +187,7 @@ final class AgentService {
             }
         }
         clockKeeper.look().forEach(emit)
-        stayReachable()
+        if let event = clients.stayReachable() { emit(event) }
         let now = ContinuousClock.now
         breath = now + min(now - start, .seconds(1))
         setClock()
@@ -226,30 +200,6 @@ final class AgentService {
         schedule(after: delay)
         if meshes.allSatisfy(\.controller.isFolderInForce) { repository?.enforce() }
         answerReloaders()
-    }
-
-    /// A device that does not answer keeps all other meshes waiting for as long as it is waited for: it is asked again only
-    /// when they have had ten times that. Nil where nothing of the kind has happened.
-    private func pause(after time: Duration, of mesh: Mesh) -> ContinuousClock.Instant? {
-        guard meshes.count > 1, time > .seconds(1), mesh.controller.failure != nil else { return nil }
-        return .now + min(time * 10, .seconds(120))
-    }
-
-    /// Whoever cleans up in /run takes the socket away too.
-    private func stayReachable() {
-        do throws(LoopError) {
-            guard try server.standAgain() else { return }
-            deafness = nil
-            emit(AgentEvent(.warning, .agent, interface: nil, "the socket was removed, and is there again"))
-        } catch {
-            if deafness != error.description {
-                emit(
-                    AgentEvent(
-                        .error, .agent, interface: nil,
-                        "the socket was removed, and cannot be made again: \(error.description)"))
-            }
-            deafness = error.description
-        }
     }
 
     private func schedule(after delay: Duration) {
@@ -298,11 +248,7 @@ final class AgentService {
         nextReload = .now + Self.reloadPause
         if isReady { notifier.reloading() }
         clockKeeper.calendar.reload()
-        for mesh in meshes {
-            mesh.pauseEnd = nil
-            mesh.watch?.rearm()
-            mesh.controller.reload()
-        }
+        for mesh in meshes { mesh.reload() }
         repository?.look()
         tick()
         if isReady { notifier.ready() }
@@ -359,7 +305,7 @@ final class AgentService {
 
     // MARK: Folders
 
-    private func watch(_ mesh: Mesh) throws(LoopError) -> TopologyWatch {
+    private func watch(_ mesh: AgentMesh) throws(LoopError) -> TopologyWatch {
         let controller = mesh.controller
         return try TopologyWatch(
             mesh.path, in: loop,
@@ -397,18 +343,7 @@ final class AgentService {
 
     // MARK: Names
 
-    private func lookAfterNames(of mesh: Mesh, _ index: Int, at now: ContinuousClock.Instant) {
-        guard let revision = mesh.controller.force?.revision.id else { return }
-        let isFirst = revision != mesh.named
-        if !isFirst, (mesh.nextNames.map { $0 > now } ?? true) { return }
-        mesh.named = revision
-        let hasNames = !mesh.controller.namesToResolve(isFirst: true).isEmpty
-        let names = mesh.controller.namesToResolve(isFirst: isFirst)
-        // Soon again where there was no answer, or the answer leads nowhere; then ever more seldom. Whether a peer has
-        // fallen silent costs no question.
-        mesh.namesWait =
-            isFirst ? .seconds(2) : names.isEmpty ? .seconds(15) : min(mesh.namesWait * 2, .seconds(300))
-        mesh.nextNames = hasNames ? now + mesh.namesWait : nil
+    private func ask(_ names: [String], for index: Int) {
         if names.isEmpty { return }
         Worker.start { [answers] in
             answers.post((mesh: index, names: WeftLinux.lookUp(names: names).addresses))
@@ -429,54 +364,12 @@ final class AgentService {
 
     // MARK: Clients
 
-    private func answer(_ client: LineServer.Client, _ request: String) {
-        switch request {
-        case "status":
-            client.send(Array(((try? encodeJSON(document())) ?? "{}").utf8) + [UInt8(ascii: "\n")])
-            client.finish()
-        case "reload":
-            reloaders.removeAll { !$0.isOpen }
-            reloaders.append(client)
-            reload()
-        case "events":
-            subscribers.removeAll { !$0.isOpen }
-            subscribers.append(client)
-        default:
-            if let order = TrialOrder(request) {
-                let whom = client.peer.map { "by user \($0.user)" } ?? "by somebody"
-                client.send(Array(order.carryOut(on: meshes.map(\.controller), by: whom).utf8))
-                client.finish()
-                return schedule(after: .zero)
-            }
-            client.send(Array("error: no such request; there are status, reload, confirm, revert and events\n".utf8))
-            client.finish()
-        }
-    }
-
     /// Once all that was asked for has been looked at.
     private func answerReloaders() {
-        if reloaders.isEmpty || reloadTimer?.isPending == true || repository?.isAwaited == true { return }
-        if meshes.contains(where: \.controller.isBusy) { return }
-        var lines: [String] = []
-        var problems = repository?.problem.map { [$0] } ?? []
-        for mesh in meshes {
-            let revision = mesh.controller.force?.revision.id
-            let name = mesh.controller.force?.mesh.interface ?? mesh.path
-            if let problem = mesh.controller.problem?.summary ?? mesh.controller.failure {
-                problems.append("\(name): \(problem)\(revision.map { "; \($0) stays in force" } ?? "")")
-            } else if let trial = mesh.controller.onTrial {
-                lines.append("\(name): topology \(trial) is on trial")
-            } else if let revision {
-                lines.append("\(name): topology \(revision) is in force (\(mesh.controller.stage.rawValue))")
-            }
-        }
-        lines.append(problems.isEmpty ? "ok" : "error: \(problems.joined(separator: "; "))")
-        let answer = Array(lines.map { $0.visible + "\n" }.joined().utf8)
-        for client in reloaders {
-            client.send(answer)
-            client.finish()
-        }
-        reloaders = []
+        if !clients.isReloadAwaited || reloadTimer?.isPending == true || repository?.isAwaited == true { return }
+        let controllers = meshes.map(\.controller)
+        if controllers.contains(where: \.isBusy) { return }
+        clients.tellReloaders(of: controllers, repository: repository?.problem)
     }
 
     private func document() -> AgentDocument {
@@ -494,9 +387,6 @@ final class AgentService {
         var event = event
         event.time = Machine.clock()
         log.write(event)
-        subscribers.removeAll { !$0.isOpen }
-        if subscribers.isEmpty { return }
-        let line = Array(((try? encodeLine(EventDocument(event))) ?? "{}").utf8) + [UInt8(ascii: "\n")]
-        for subscriber in subscribers { subscriber.send(line) }
+        clients.tell(event)
     }
 }
