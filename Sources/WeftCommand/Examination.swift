@@ -66,7 +66,7 @@ struct Examination {
     private var killSwitch: Finding? {
         let live = observation.state
         let isUp = live.link?.isUp == true
-        guard live.firewall?.hasKillSwitch == true, !isUp || live.peers.isEmpty else { return nil }
+        guard live.firewall?.isShut == true, !isUp || live.peers.isEmpty else { return nil }
         return Finding(
             "kill-switch", .warning,
             "the kill switch is shut: without the tunnel, what goes elsewhere than to `allow` is refused",

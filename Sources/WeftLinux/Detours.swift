@@ -158,12 +158,6 @@ extension LiveRule {
         isLookup && (mask == 0 || mark != 0) && isInverted == (mask != 0)
             && (selectors.isEmpty || selectors.count == 1 && destination != nil && !isInverted)
     }
-
-    /// What it is for, where that is all that it says (`to 10.0.0.0/8`).
-    fileprivate var destination: IPPrefix? {
-        guard selectors.count == 1, let text = selectors.first, text.hasPrefix("to ") else { return nil }
-        return IPPrefix(text.dropFirst(3))
-    }
 }
 
 /// Prefixes that are asked what is around and within others.

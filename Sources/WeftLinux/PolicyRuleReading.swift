@@ -21,7 +21,9 @@ struct LiveRule: Hashable {
     var mask: UInt32 = 0
     /// Routes of at most this length do not count; nil: all do.
     var suppressedLength: UInt32?
-    /// All else, as `ip rule` prints it.
+    /// Where to; nil: anywhere.
+    var destination: IPPrefix?
+    /// All else, and the destination too, as `ip rule` prints it.
     var selectors: [String] = []
     /// The header's lengths and type of service, and the attributes as they came: with them a request means this rule.
     var lengths: (destination: UInt8, source: UInt8, service: UInt8)
@@ -56,11 +58,18 @@ struct LiveRule: Hashable {
 
     func looks(inTable wanted: UInt32) -> Bool { isLookup && table == wanted }
 
-    /// As one of the two shapes that Weft makes; where it has anything besides, with its whole text.
+    /// As one of the shapes that Weft makes; where it has anything besides, with its whole text.
     var rule: PolicyRule {
         let action: PolicyRule.Action
         let isExact: Bool
-        if table == Route.mainTable, mark == 0, mask == 0 {
+        var selectors = selectors
+        // The kernel takes two for the same that are told apart only by being inverted, and one without a destination for
+        // the same as one with any.
+        if let destination, selectors.count == 1, table == Route.mainTable, mask == 0, suppressedLength == nil {
+            selectors = []
+            action = .lookupMain(to: destination)
+            isExact = !isInverted
+        } else if table == Route.mainTable, mark == 0, mask == 0 {
             action = .lookupMainWithoutDefault
             isExact = !isInverted && suppressedLength == 0
         } else {
@@ -168,6 +177,10 @@ struct PolicyRuleReading: MessageConsumer {
         // The masks of ports, from Linux 6.15: these are the whole port.
         case 28 where attributes.isWholePort, 29 where attributes.isWholePort: break
         case FRA_PAD: break
+        case FRA_DST:
+            let prefix = IPPrefix(attributes.address(rule.family), length: Int(rule.lengths.destination))
+            rule.destination = prefix
+            rule.selectors.append("to \(prefix)")
         default: rule.selectors.append(selector(type, &attributes, rule))
         }
     }
@@ -180,7 +193,6 @@ struct PolicyRuleReading: MessageConsumer {
         }
         switch type {
         case FRA_SRC: return "from \(attributes.address(rule.family))/\(rule.lengths.source)"
-        case FRA_DST: return "to \(attributes.address(rule.family))/\(rule.lengths.destination)"
         case FRA_IIFNAME: return "iif \(attributes.text())"
         case FRA_OIFNAME: return "oif \(attributes.text())"
         case FRA_GOTO: return "goto \(attributes.uint32())"

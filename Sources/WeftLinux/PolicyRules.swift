@@ -283,20 +283,22 @@ struct PolicyRules {
 
     private func send(_ rule: PolicyRule) throws(NetlinkError) {
         try channel.request(UInt16(RTM_NEWRULE), flags: NLM_F_CREATE | NLM_F_EXCL) { encoder in
-            let table: UInt32
+            var table = Route.mainTable
             var isInverted = false
+            var destination: IPPrefix?
             switch rule.key.action {
-            case .lookupMainWithoutDefault: table = Route.mainTable
-            case .lookupUnlessMarked(_, let number):
-                table = number
-                isInverted = true
+            case .lookupMainWithoutDefault: break
+            case .lookupMain(let prefix): destination = prefix
+            case .lookupUnlessMarked(_, let number): (table, isInverted) = (number, true)
             }
             encoder.putRuleHeader(
-                family: rule.key.family.number, table: table, action: UInt8(FR_ACT_TO_TBL), isInverted: isInverted)
+                family: rule.key.family.number, lengths: (destination?.length ?? 0, 0, 0), table: table,
+                action: UInt8(FR_ACT_TO_TBL), isInverted: isInverted)
             encoder.attribute(UInt16(FRA_PRIORITY), rule.key.priority)
             encoder.attribute(UInt16(FRA_TABLE), table)
             encoder.attribute(UInt16(FRA_PROTOCOL), MeshIdentity.protocolNumber)
             switch rule.key.action {
+            case .lookupMain(let prefix): encoder.attribute(UInt16(FRA_DST), prefix.address)
             case .lookupMainWithoutDefault: encoder.attribute(UInt16(FRA_SUPPRESS_PREFIXLEN), UInt32(0))
             case .lookupUnlessMarked(let mark, _):
                 encoder.attribute(UInt16(FRA_FWMARK), mark)
@@ -315,7 +317,7 @@ struct PolicyRules {
 }
 
 extension PolicyRule {
-    /// The tunnel's own table; nil for the rule that looks into the main one.
+    /// The tunnel's own table; nil for the rules that look into the main one.
     var table: UInt32? {
         if case .lookupUnlessMarked(_, let table) = key.action { table } else { nil }
     }

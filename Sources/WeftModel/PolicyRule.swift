@@ -11,13 +11,19 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         package static func < (left: Self, right: Self) -> Bool {
             if left.family != right.family { return left.family.rawValue < right.family.rawValue }
             if left.priority != right.priority { return left.priority < right.priority }
-            return left.action.rank < right.action.rank
+            if left.action.rank != right.action.rank { return left.action.rank < right.action.rank }
+            if case .lookupMain(let first) = left.action, case .lookupMain(let second) = right.action {
+                return first < second
+            }
+            return false
         }
     }
 
     package enum Action: Hashable, Sendable {
         /// `lookup main suppress_prefixlength 0`: all of the main table but its default route.
         case lookupMainWithoutDefault
+        /// `to PREFIX lookup main`: what goes there stays beside the tunnel, by the default route too.
+        case lookupMain(to: IPPrefix)
         /// `not fwmark MARK lookup TABLE`: all that is not the tunnel's own, nor any other of Weft's tunnels' (see
         /// `MeshIdentity.mask`).
         case lookupUnlessMarked(mark: UInt32, table: UInt32)
@@ -25,6 +31,7 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         fileprivate var rank: UInt64 {
             switch self {
             case .lookupMainWithoutDefault: 0
+            case .lookupMain: 1
             case .lookupUnlessMarked(let mark, let table): 1 << 63 | UInt64(mark & 0x7FFF_FFFF) << 32 | UInt64(table)
             }
         }
@@ -47,6 +54,7 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         if !strange.isEmpty { return strange }
         return switch key.action {
         case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
+        case .lookupMain(let prefix): "to \(prefix) lookup main"
         case .lookupUnlessMarked(let mark, let table): "not \(MeshIdentity.words(forMark: mark)) lookup \(table)"
         }
     }

@@ -114,6 +114,8 @@ private struct Reach {
         var refusal: String?
         /// Whether our end's address is there; of sessions.
         var hasLocal = true
+        /// Whether there is a kill switch, with networks that it allows.
+        var hasKillSwitch = false
 
         /// Whether anything comes of its packets.
         var getsThrough: Bool {
@@ -135,7 +137,7 @@ private struct Reach {
     func fate(of guarded: Guarded) -> Fate {
         let way = way(to: guarded)
         let mine = state.addresses.map(\.address)
-        var fate = Fate(way: way)
+        var fate = Fate(way: way, hasKillSwitch: state.firewall?.hasKillSwitch == true)
         let output =
             switch way {
             case .beside(let interface): interface
@@ -182,8 +184,14 @@ private struct Reach {
             if let ours { return way(by: ours, to: address) }
         }
         for rule in state.rules where rule.key.family == address.family {
-            guard case .lookupUnlessMarked(_, let table) = rule.key.action else { continue }
-            if let route = longest(address, table: table) { return way(by: route, to: address) }
+            switch rule.key.action {
+            // Of the mesh's routes in the main table, none leads there.
+            case .lookupMainWithoutDefault: break
+            case .lookupMain(let prefix):
+                if prefix.contains(address), let beside = guarded.beside { return .beside(beside.interface) }
+            case .lookupUnlessMarked(_, let table):
+                if let route = longest(address, table: table) { return way(by: route, to: address) }
+            }
         }
         return guarded.beside.map { .beside($0.interface) } ?? .none
     }
@@ -250,6 +258,7 @@ extension Reach.Fate {
                 return (
                     "its answers would go \(to)",
                     "log in over the mesh, from a network that this host is connected to, or at its console"
+                        + (hasKillSwitch ? ", or put its network into `killSwitch: {allow: […]}`" : "")
                 )
             }
             // What goes out through an exit is meant to; a private address means another host there.

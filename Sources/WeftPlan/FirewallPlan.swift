@@ -106,6 +106,13 @@ func planFirewall(desired: Firewall?, live: HostState, table: String) -> Planned
         .firewall(operation), effect: ended.isEmpty ? .hitless : .outage, scope: ended.joined(separator: ", "))
 }
 
+extension Firewall {
+    /// Whether a plan would change the live table to make it this one.
+    package func differs(from live: Firewall) -> Bool {
+        firewallOperation(desired: self, live: live, table: "") != nil
+    }
+}
+
 private func firewallOperation(desired: Firewall?, live: Firewall?, table: String) -> FirewallOperation? {
     switch (desired, live) {
     case (nil, nil): return nil

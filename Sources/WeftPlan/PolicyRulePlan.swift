@@ -1,4 +1,4 @@
-// Policy rules: the one that keeps the main table's specific routes first, then the one that leads into the tunnel.
+// Policy rules: those that keep what the main table is to decide first, then the one that leads into the tunnel.
 
 package import WeftModel
 
@@ -28,19 +28,35 @@ struct PolicyRulePlan {
 
     init(desired: [PolicyRule], live: [PolicyRule]) {
         let diff = CollectionDiff(desired: desired, live: live)
+        // Where the tunnel itself comes or goes, what is led past it never goes into it.
+        let staying = Set(desired.lazy.filter(\.isTunnel).map(\.key.family))
+            .intersection(live.lazy.filter(\.isTunnel).map(\.key.family))
         // A rule cannot be changed: the wrong one goes once the right one is there.
         add = (diff.added + diff.changed.map(\.desired)).sorted { $0.key < $1.key }
-            .map { Self.planned(.add($0)) }
+            .map { Self.planned(.add($0), staying) }
         remove = (diff.removed + diff.changed.map(\.live)).sorted { $1.key < $0.key }
-            .map { Self.planned(.remove($0)) }
+            .map { Self.planned(.remove($0), staying) }
     }
 
     /// What leaves by the default route takes another way from then on, with another source address.
-    private static func planned(_ operation: PolicyRuleOperation) -> PlannedOperation {
-        switch operation.rule.key.action {
-        case .lookupMainWithoutDefault: PlannedOperation(.rule(operation))
+    ///
+    /// - Parameter staying: the families that have the tunnel before and after.
+    private static func planned(
+        _ operation: PolicyRuleOperation, _ staying: Set<IPAddress.Family>
+    ) -> PlannedOperation {
+        let key = operation.rule.key
+        return switch key.action {
+        case .lookupMain(let prefix) where staying.contains(key.family):
+            PlannedOperation(.rule(operation), effect: .outage, scope: "connections to \(prefix) by the default route")
+        case .lookupMain, .lookupMainWithoutDefault: PlannedOperation(.rule(operation))
         case .lookupUnlessMarked:
             PlannedOperation(.rule(operation), effect: .outage, scope: "connections by the default route")
         }
+    }
+}
+
+extension PolicyRule {
+    fileprivate var isTunnel: Bool {
+        if case .lookupUnlessMarked = key.action { true } else { false }
     }
 }

@@ -145,8 +145,15 @@ package struct StatusText {
 
     /// Somebody has flushed or removed the mesh's table, or it was never applied as the topology is now.
     private func missingRules(_ page: inout Page) {
-        guard let missing = document.missingChains else { return }
         let table = MeshIdentity(mesh: document.mesh, interface: document.interface).firewallTable.visible
+        guard let missing = document.missingChains else {
+            if document.firewall?.differs == true {
+                page.plain(
+                    "  The firewall table inet \(table) is not as the topology wants it: `weft plan` shows what differs.",
+                    .remove)
+            }
+            return
+        }
         let what =
             document.firewall == nil
             ? "The firewall table inet \(table) is missing"

@@ -1,6 +1,7 @@
 // From what was observed to the status document: names added, states decided, nothing looked up.
 
 package import WeftModel
+internal import WeftPlan
 
 extension StatusDocument {
     /// The current version of the format.
@@ -52,9 +53,10 @@ extension StatusDocument {
         mtu = live.link?.mtu
         addresses = live.addresses.map(\.key).sorted().map { "\($0.address)/\($0.length)" }
         rules = live.rules.map { Rule(family: $0.key.family.name, priority: $0.key.priority, rule: $0.words) }
-        firewall = live.firewall.map {
+        firewall = live.firewall.map { live in
             Firewall(
-                table: mesh.firewallTable, chains: $0.chains.map(\.name), killSwitch: $0.hasKillSwitch)
+                table: mesh.firewallTable, chains: live.chains.map(\.name), killSwitch: live.isShut,
+                differs: desired?.state.firewall.map { $0.differs(from: live) })
         }
         if live.link != nil {
             let there = Set((live.firewall?.chains ?? []).lazy.filter { !$0.rules.isEmpty }.map(\.name))

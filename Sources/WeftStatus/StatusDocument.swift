@@ -143,9 +143,11 @@ package struct StatusDocument: Codable, Hashable, Sendable {
         package var table: String
         /// The names of its chains.
         package var chains: [String]
-        /// Whether a kill switch is among them: what this host sends outside of the tunnel is refused. Absent in what an
-        /// older agent tells.
+        /// Whether what this host sends outside of the tunnel is refused, by the rules as they are. Absent in what an older
+        /// agent tells.
         package var killSwitch: Bool?
+        /// Whether it is not as the topology wants it. Absent where no topology says, and in what an older agent tells.
+        package var differs: Bool?
     }
 
     /// Name servers and search domains of the link.

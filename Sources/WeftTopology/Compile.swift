@@ -133,6 +133,7 @@ struct Compiler {
         refuseLoops(peers, ranges.map(\.peer))
 
         let listenPort = topology.listenPort(of: index)
+        let routes = routes(prefixes)
         desired.state = HostState(
             link: Link(name: interface, mtu: mtu, alias: identity.alias),
             device: Device(
@@ -140,8 +141,8 @@ struct Compiler {
                 fwMark: tunnel?.numbers.mark ?? node.fwMark),
             addresses: node.addresses.map { InterfaceAddress(host: $0.value) }.sorted { $0.key < $1.key },
             peers: Self.byKey(peers),
-            routes: routes(prefixes),
-            rules: policyRules(),
+            routes: routes,
+            rules: policyRules(besides: routes),
             sysctls: sysctls(),
             firewall: firewall(listenPort: listenPort),
             resolver: node.dns.map { resolver($0) })

@@ -60,6 +60,7 @@ before=$(whole ana)
 rules() { enter ana sh -c 'ip rule; ip -6 rule'; }
 seen() { seen_by ana "${1:-$internet4}"; }
 is() { [ "$(seen "$1")" = "$2" ]; } # ADDRESS SEEN-AS
+is_seen_from_ams() { [ "$(seen_by ams $internet4)" = "$1" ]; }
 
 same "before, the world sees the router" "$gate4 $gate6" "$(seen) $(seen $internet6)"
 
@@ -275,6 +276,55 @@ same "one that leaves it alone is not" "" "$(against)"
 enter ana ip rule del priority 905
 converges ana
 eventually 20 "with all of them gone, the world sees the exit" is $internet4 "$fra4"
+
+# What a kill switch allows stays beside the tunnel, also where the host has no other way there than its default route.
+other4=203.0.113.53
+enter hub ip address add $other4/32 dev lo
+topology_node ana 10.80.1.7 fd80::107 -- "useExit: fra" \
+    'killSwitch: {allow: [203.0.113.0/28, 192.168.0.0/16, "2001:db8:ffff::/64"]}'
+converges ana
+for family in 4 6; do
+    list="203.0.113.0/28 192.168.0.0/16"
+    [ $family = 4 ] || list=2001:db8:ffff::/64
+    for network in $list; do
+        matches "IPv$family: a rule for $network" "^$priority:.*from all to $network lookup main" \
+            "$(enter ana ip -$family rule show)"
+    done
+done
+same "the world that is allowed sees the router" "$gate4 $gate6" "$(seen) $(seen $internet6)"
+same "by TCP too" "$gate4 $gate6" "$(seen_by_tcp ana $internet4) $(seen_by_tcp ana $internet6)"
+same "the rest sees the exit" "$fra4" "$(seen $other4)"
+enter ana ip rule del to 203.0.113.0/28 priority "$priority"
+same "without its rule it does not" "$fra4" "$(seen)"
+exits 2 "which a plan shows" weft ana plan --detailed-exitcode
+matches "alone" "^\+ +$priority: to 203.0.113.0/28 lookup main \(IPv4\)" "$output"
+contains "with whom it concerns" "connections to 203.0.113.0/28 by the default route" "$output"
+converges ana
+same "and apply mends" "$gate4" "$(seen)"
+topology_node ana 10.80.1.7 fd80::107 -- "useExit: fra"
+converges ana
+lacks "without a kill switch there is no such rule" "lookup main proto" "$(rules | grep ' to ')"
+
+# An office at the other end of the internet, and a server whose answers to it are not to go by the exit.
+office=100.64.0.1
+enter hub ip address add $office/32 dev lo
+from_office() { enter hub ping -c 1 -W 2 -I $office "$ams4" >/dev/null; }
+succeeds "the office reaches the server" from_office
+topology_node ams 10.80.0.9 fd80::9 -- "useExit: fra" "killSwitch: true"
+converges fra
+converges ams
+eventually 20 "the server goes out by the exit" is_seen_from_ams "$fra4"
+refuses "whose answers do not get to the office" from_office
+topology_node ams 10.80.0.9 fd80::9 -- "useExit: fra" "killSwitch: {allow: [$office/32]}"
+converges ams
+succeeds "but where the office is allowed" from_office
+same "which sees the server as it is" "$ams4" "$(seen_by ams $office)"
+same "while the world sees the exit" "$fra4" "$(seen_by ams $internet4)"
+succeeds "ams: down" weft ams down
+enter hub ip address del $office/32 dev lo
+topology_drop ams
+converges fra
+converges ana
 
 # Other numbers, of one's own choice.
 topology_node ana 10.80.1.7 fd80::107 -- "useExit: fra" "fwMark: 0x4242" "table: 4242"

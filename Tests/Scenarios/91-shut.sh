@@ -60,6 +60,22 @@ ana "killSwitch: {allow: [198.18.0.0/15]}" "dns: {servers: [198.18.99.99]}"
 lacks "what is allowed is not refused" "the name server 198" "$(weft ana doctor --offline)"
 ana "killSwitch: true"
 
+# Somebody opens it by hand: status goes by what the rules do, not by what they are called.
+opened() {
+    succeeds "$1: packets leave" enter ana ping -n -c 1 -W 2 -I eth0 $gateway
+    same "$1: status knows" "false true" "$(weft ana status --format json | jq -r '.firewall | "\(.killSwitch) \(.differs)"')"
+    contains "$1: and says so" "inet weft-wg0 is not as the topology wants it" "$(weft ana status)"
+    enter ana ip link set wg0 down
+    lacks "$1: nor is it said to be shut with the tunnel down" "kill switch is shut" "$(weft ana status; weft ana doctor --offline)"
+    converges ana
+    is_shut "$1, and mended"
+    same "$1: which status knows" "true false" "$(weft ana status --format json | jq -r '.firewall | "\(.killSwitch) \(.differs)"')"
+}
+enter ana nft insert rule inet weft-wg0 output accept
+opened "a rule before it"
+enter ana nft 'table inet weft-wg0 { flags dormant; }'
+opened "asleep"
+
 enter ana ip link set wg0 down
 is_shut "set down"
 contains "status says so" "The kill switch is shut: the interface is down" "$(weft ana status)"

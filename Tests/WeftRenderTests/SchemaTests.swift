@@ -23,6 +23,8 @@ import WeftStatus
             PlannedOperation(
                 .firewall(.rebuild(old: Samples.oldFirewall, new: Samples.newFirewall, table: "weft-wg0"))),
             PlannedOperation(.link(.remove(interface: "wg0")), effect: .outage),
+            // Of an interface that is not there yet.
+            PlannedOperation(.sysctl(.setOwn(Sysctl("net/ipv4/conf/wg0/send_redirects", "0"), from: nil))),
         ])
         down.foreign = [ForeignObject(kind: "address", description: "10.7.7.7/24 dev wg0", relation: .onLink)]
         try hold(

@@ -61,6 +61,17 @@ import WeftTestSupport
         #expect(try cuts(server, from: shut, to: shut).isEmpty)
     }
 
+    /// What a kill switch allows goes by the host's own default route.
+    @Test func whoIsAllowedStaysFromFarAwayToo() throws {
+        let session = try session("198.51.100.9", by: far)
+        let open = try topology(client: "useExit: fra\n    killSwitch: {allow: [198.51.100.0/24]}")
+        #expect(try cuts(session, from: plain(), to: open).isEmpty)
+        let other = try topology(client: "useExit: fra\n    killSwitch: {allow: [198.51.101.0/24]}")
+        let cut = try #require(try cuts(session, from: plain(), to: other).first)
+        #expect(cut.remedy.hasSuffix("or put its network into `killSwitch: {allow: […]}`"))
+        #expect(try cuts(session, from: open, to: other).count == 1)
+    }
+
     @Test func aNetworkThatCapturesTheWayCuts() throws {
         let captured = try topology(exit: "allowedIPs: [203.0.113.0/24]", client: "connect: full")
         for kind in Guarded.Kind.allCases {

@@ -75,6 +75,27 @@ import WeftTestSupport
         #expect(state.peers.first?.allowedIPs.contains(try prefix("::/0")) == false)
     }
 
+    /// By the host's default route too, each once, and none that lies within another.
+    @Test func whatTheKillSwitchAllowsGoesBesideTheTunnel() throws {
+        let allow = "[192.168.1.0/24, 100.64.0.0/16, 192.168.0.0/16, 100.64.0.0/16, \"fd00::/8\", 10.0.0.0/8]"
+        let compilation = try topology(client: "useExit: fra\n    killSwitch: {allow: \(allow)}").compilation(of: "ana")
+        let rules = compilation.desired.state.rules
+        #expect(
+            rules.map(\.words).filter { $0.hasPrefix("to ") } == [
+                "to 10.0.0.0/8 lookup main", "to 100.64.0.0/16 lookup main", "to 192.168.0.0/16 lookup main",
+                "to fd00::/8 lookup main",
+            ])
+        #expect(rules == rules.sorted { $0.key < $1.key })
+        #expect(rules.allSatisfy { ($0.key.priority == numbers.priority) == $0.words.contains("lookup main") })
+        #expect(compilation.diagnostics.isEmpty, "\(compilation.diagnostics)")
+        // The mesh's routes in the main table come first; in the tunnel's own they would come too late.
+        let aside = try topology(client: "useExit: fra\n    table: 77\n    killSwitch: {allow: \(allow)}")
+            .compilation(of: "ana")
+        #expect(!aside.desired.state.rules.contains { $0.words.hasPrefix("to 10.") })
+        #expect(aside.desired.state.rules.contains { $0.words.hasPrefix("to 100.") })
+        #expect(aside.diagnostics.map(\.id) == ["host.allow-in-mesh"])
+    }
+
     @Test func theTopologysNumbersWin() throws {
         let state = try topology(client: "useExit: fra\n    fwMark: 0xca6c\n    table: 51820").hostState(of: "ana")
         #expect(state.device?.fwMark == 0xCA6C)
@@ -142,7 +163,7 @@ import WeftTestSupport
         let state = try mesh.hostState(of: "ana")
         #expect(state.peers.isEmpty)
         #expect(state.routes.filter { $0.table == numbers.table }.map(\.target) == [.unreachable, .unreachable])
-        #expect(state.rules.count == 4)
+        #expect(state.rules.map(\.words).contains("to 192.168.0.0/24 lookup main") && state.rules.count == 5)
         var firewall = try mesh.firewall(of: "ana")
         var leak = try packet("192.168.0.7", "198.51.100.9", out: "eth0")
         #expect(firewall.send(&leak) == .refused)
