@@ -258,8 +258,8 @@ package struct KernelDataplane: Dataplane {
         let switches = ForwardingSwitches(
             proc: parts.proc, interface: mesh.interface, traffic: interests.traffic, transports: transports)
         let found =
-            managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty) + legacy.read()
-            + switches.read()
+            managers.read(routes: interests.hasRoutes, rules: !interests.rules.isEmpty)
+            + (interests.hasFirewall ? managers.flushers() : []) + legacy.read() + switches.read()
         lastManagers[mesh.interface] = (now, interests, found)
         return found
     }

@@ -15,8 +15,8 @@ enum NeighbourProgram: Hashable {
         let isIptables =
             chain.family != UInt8(NFPROTO_INET) && ["filter", "nat", "raw", "mangle", "security"].contains(chain.table)
             && ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain.name)
-        if chain.family == UInt8(NFPROTO_INET), chain.table.hasPrefix("weft-") {
-            self = .weft(String(chain.table.dropFirst(5)))
+        if let interface = chain.weftInterface {
+            self = .weft(interface)
         } else if chain.table == "firewalld" {
             self = .firewalld
         } else if hook == .forward, has({ $0 == "DOCKER-USER" }) {

@@ -35,9 +35,13 @@ struct Neighbours {
         }
         let own = "weft-\(interface)"
         let packets = NeighbourTraffic(traffic).packets
+        let shut = shutTunnels(among: reading.chains)
         let bases = reading.chains.filter { chain in
             if chain.table == own, chain.family == UInt8(NFPROTO_INET) { return false }
             guard let base = chain.base else { return false }
+            if let other = chain.weftInterface {
+                guard shut.contains(other), base.hook == .output || base.hook == .forward else { return false }
+            }
             let harms = harms(in: base)
             return packets.contains { candidate in
                 harms.contains { $0.concerns(candidate) }
@@ -65,6 +69,20 @@ struct Neighbours {
             }
         }
         return found
+    }
+
+    /// The interfaces of other meshes of Weft's whose kill switch is shut. All else in their tables is about their own packets:
+    /// who may reach whom in that mesh, and who comes by another way with one of its addresses.
+    private func shutTunnels(among chains: [NeighbourChain]) -> Set<String> {
+        let others = Set(chains.compactMap(\.weftInterface)).subtracting([interface])
+        return others.filter { other in
+            let table = NfTables(channel: channel, table: "weft-\(other)")
+            // One that cannot be read may be.
+            do throws(DataplaneError) {
+                guard let firewall = try table.read().firewall else { return true }
+                return IPAddress.Family.allCases.contains(where: firewall.isShut)
+            } catch { return true }
+        }
     }
 
     /// What the mesh's own table does not go by is no loss.
@@ -142,6 +160,13 @@ struct Neighbours {
             if error.errno?.rawValue == ENOENT { return consumer.reset() }
             throw error
         }
+    }
+}
+
+extension NeighbourChain {
+    /// The interface of the mesh of Weft's in whose table it is.
+    var weftInterface: String? {
+        family == UInt8(NFPROTO_INET) && table.hasPrefix("weft-") ? String(table.dropFirst(5)) : nil
     }
 }
 

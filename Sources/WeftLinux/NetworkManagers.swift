@@ -1,10 +1,10 @@
-// Other programs that manage this host's network, and would undo what a mesh needs: who runs, and how it is told not to.
+// Other programs that manage this host's network, and would undo what a mesh needs: who is there, and how it is told not to.
 
 import Glibc
 import WeftModel
 import WeftPlan
 
-/// Reads the settings of systemd-networkd and NetworkManager where they run.
+/// Reads the settings of systemd-networkd and NetworkManager where they run, and of nftables.service where it is enabled.
 struct NetworkManagers {
     /// Where /proc is.
     let proc: String
@@ -33,6 +33,31 @@ struct NetworkManagers {
                         + "; nmcli general reload`."))
         }
         return found
+    }
+
+    /// nftables.service is over once it has run: what it does at each start and reload is in its file.
+    func flushers() -> [ForeignObject] {
+        let isEnabled = ["sysinit.target", "multi-user.target", "basic.target"]
+            .contains { exists("/etc/systemd/system/\($0).wants/nftables.service") }
+        // It is about the network of the first process; whoever may not see which that is, is taken to be in it.
+        let first = SmallFile.target(of: "\(proc)/1/ns/net")
+        guard isEnabled, first == nil || first == SmallFile.target(of: "\(proc)/thread-self/ns/net") else { return [] }
+        // Debian's and its kin's; Fedora's and its kin's.
+        return ["/etc/nftables.conf", "/etc/sysconfig/nftables.conf"].compactMap { path in
+            let lines = (readKernelText(root + path) ?? "").split(whereSeparator: \.isNewline)
+            let flushes = lines.contains { line in
+                line.split { $0 == " " || $0 == "\t" || $0 == ";" }.prefix(2).elementsEqual(["flush", "ruleset"])
+            }
+            guard flushes else { return nil }
+            return ForeignObject(
+                kind: "manager",
+                description:
+                    "nftables.service removes all tables that are not its own, also this mesh's, when it starts or reloads: "
+                    + "`flush ruleset` in \(path)",
+                relation: .hinders,
+                remedy: "Write, for each table that the file makes, `table FAMILY NAME` and `delete table FAMILY NAME` in "
+                    + "place of `flush ruleset`.")
+        }
     }
 
     private func networkd(_ needsRoutes: Bool, _ needsRules: Bool) -> ForeignObject? {

@@ -34,16 +34,18 @@ package struct FirewallPacket: Hashable, Sendable {
 }
 
 extension Firewall {
-    /// Whether a kill switch does what it is for, by the table as it is: a packet of this host's that goes out neither by
-    /// `lo` nor by the mesh's interface is refused, in both families. Judged by some that nobody's `allow` holds all of.
-    package var isShut: Bool {
+    /// Whether a kill switch does what it is for, in both families.
+    package var isShut: Bool { IPAddress.Family.allCases.allSatisfy(isShut) }
+
+    /// Whether packets of a family are refused that this host sends neither by `lo` nor by the mesh's interface, by the
+    /// rules as they are. Judged by some that nobody's `allow` holds all of.
+    package func isShut(_ family: IPAddress.Family) -> Bool {
         if strangers.contains("flags dormant") { return false }
-        return [["192.0.2.1", "198.51.100.1", "203.0.113.1"], ["2001:db8::1", "3fff::1"]].allSatisfy { places in
-            places.compactMap { IPAddress($0) }.contains { place in
-                let packet = FirewallPacket(
-                    from: place, to: place, transport: 6, sourcePort: 40_000, destinationPort: 443, output: "another")
-                return refusal(of: packet, at: .output) != nil
-            }
+        let places = family == .v4 ? ["192.0.2.1", "198.51.100.1", "203.0.113.1"] : ["2001:db8::1", "3fff::1"]
+        return places.compactMap { IPAddress($0) }.contains { place in
+            let packet = FirewallPacket(
+                from: place, to: place, transport: 6, sourcePort: 40_000, destinationPort: 443, output: "another")
+            return refusal(of: packet, at: .output) != nil
         }
     }
 

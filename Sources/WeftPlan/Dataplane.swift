@@ -34,6 +34,8 @@ package struct Interests: Hashable, Sendable {
     package var rules: [PolicyRule]
     /// What others' firewalls must let through.
     package var traffic: MeshTraffic
+    /// Whether a firewall is wanted.
+    package var hasFirewall = false
     /// Whether name servers are wanted on the link.
     package var hasResolver: Bool
     /// Whether nothing is to be begun where there is no way to make a WireGuard device. A kill switch goes up before the
@@ -57,6 +59,7 @@ package struct Interests: Hashable, Sendable {
             traffic: desired.map { MeshTraffic($0) } ?? MeshTraffic(), hasResolver: desired?.state.resolver != nil)
         routes = desired?.state.routes ?? []
         hasRoutes = !routes.isEmpty
+        hasFirewall = desired?.state.firewall != nil
         needsDevice = desired?.state.link != nil && desired?.state.firewall?.hasKillSwitch != true
         addresses = Set((desired?.state.addresses ?? []).map(\.key))
     }

@@ -66,9 +66,18 @@ extension Compiler {
             return (SocketAddress(address, port: port), nil)
         case .name(let name):
             let written = Endpoint(host: endpoint.host, port: port).description
-            guard let address = facts.resolvedNames[name]?.first else { return (nil, written) }
+            guard let address = facts.resolvedNames[name]?.first(where: { network(around: $0, of: peer) == nil }) else {
+                return (nil, written)
+            }
             return (SocketAddress(address, port: port), written)
         }
+    }
+
+    /// Which of the networks that are reached through the tunnel to a peer, or through the mesh, holds an address. As an
+    /// endpoint written down it is an error; a name may lead there where it means the mesh's own address of a node.
+    func network(around address: IPAddress, of peer: Int) -> IPPrefix? {
+        topology.mesh.addresses.map(\.value).first { $0.contains(address) }
+            ?? topology.nodes[peer].allowedIPs.map(\.value).first { $0.contains(address) }
     }
 
     func presharedKey(with peer: Int) -> PresharedKey {

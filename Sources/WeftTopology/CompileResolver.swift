@@ -24,7 +24,7 @@ extension Compiler {
     mutating func check(_ dns: DNSSettings, _ prefixes: [IPPrefix], _ routes: [Route]) {
         if facts.resolvers?.isEmpty == true {
             // All else would be done, and names still asked of servers that the mesh was to replace.
-            refusals.append(
+            lack(
                 Diagnostic(
                     "host.no-resolver", .error,
                     "neither systemd-resolved nor resolvconf is here: the name servers of \(node.name) cannot be set",

@@ -35,18 +35,32 @@ extension Compiler {
         if !facts.didResolve { return }
         for peer in topology.nodes.indices where peer != index {
             guard let endpoint = graph.endpoint(of: peer, from: index), case .name(let name) = endpoint.host,
-                facts.resolvedNames[name] == nil, graph.isLinked(index, peer)
+                graph.isLinked(index, peer)
             else { continue }
             let other = topology.nodes[peer]
+            let place = other.endpoint?.place ?? other.place
+            let kept = "\(other.name) keeps the endpoint that it has here, and without one it cannot be dialled"
+            guard let addresses = facts.resolvedNames[name], let first = addresses.first else {
+                diagnostics.append(
+                    Diagnostic(
+                        "host.unresolved-endpoint", .warning,
+                        "the endpoint of \(other.name) has no address yet: \(name) does not resolve", at: place,
+                        notes: [Diagnostic.Note("until it does, \(kept)")]))
+                continue
+            }
+            guard let network = network(around: first, of: peer),
+                addresses.allSatisfy({ self.network(around: $0, of: peer) != nil })
+            else { continue }
             diagnostics.append(
                 Diagnostic(
-                    "host.unresolved-endpoint", .warning,
-                    "the endpoint of \(other.name) has no address yet: \(name) does not resolve",
-                    at: other.endpoint?.place ?? other.place,
+                    "host.endpoint-in-tunnel", .warning,
+                    "the endpoint of \(other.name) is not set: \(name) is \(first) here, in \(network), which is reached "
+                        + "through the tunnel itself",
+                    at: place,
                     notes: [
                         Diagnostic.Note(
-                            "until it does, \(other.name) keeps the endpoint that it has here, and without one it cannot be "
-                                + "dialled")
+                            "name servers in the mesh may give a node's address in the mesh for it: name the endpoint's "
+                                + "address, or another name; until then, \(kept)")
                     ]))
         }
     }
@@ -97,12 +111,23 @@ extension Compiler {
         }
     }
 
+    /// What may come later, as interfaces and the programs for name servers do when a host starts. It is refused as a whole
+    /// where it is not there, but for a host with a kill switch: one that waits for something else is open meanwhile. What is
+    /// there is done then, and the rest when it comes: rules name interfaces, and name servers are tried again.
+    mutating func lack(_ diagnostic: Diagnostic) {
+        guard node.killSwitch != nil, tunnel != nil else { return refusals.append(diagnostic) }
+        var warning = diagnostic
+        warning.severity = .warning
+        warning.notes.append(Diagnostic.Note("the kill switch does not wait for it, nor does anything else here"))
+        diagnostics.append(warning)
+    }
+
     private mutating func checkMasqueradeInterfaces() {
         guard let interfaces = facts.interfaces, let masquerade = node.masquerade else { return }
         for name in masquerade.interfaces where !interfaces.contains(name.value) {
             let others = interfaces.subtracting(["lo", interface]).sorted()
             let shown = others.prefix(8).joined(separator: ", ") + (others.count > 8 ? " …" : "")
-            refusals.append(
+            lack(
                 Diagnostic(
                     "host.no-interface", .error,
                     "there is no interface \(name.value) here: nothing would be masqueraded",

@@ -181,6 +181,38 @@ is_open "without a lock"
 enter ana umount "$state"
 succeeds "and in the end all is forgotten" weft ana down
 
+# ------------------------------------------------------------------------------------- what it does not wait for at boot
+
+# Interfaces, and the programs that take name servers, may come after weft.
+if enter ana sh -c 'command -v resolvconf || command -v resolvectl' >/dev/null; then
+    skip "name servers that nobody takes yet" "a host without resolvconf and resolvectl"
+else
+    late=("masquerade: {interfaces: [late0]}" "dns: {servers: [10.80.0.1]}")
+    ana "${late[@]}"
+    refuses "without a kill switch all is refused" weft ana apply
+    contains "for the interface" "there is no interface late0 here" "$output"
+    contains "and the name servers" "neither systemd-resolved nor resolvconf is here" "$output"
+    is_open "and nothing was done"
+    ana "killSwitch: true" "${late[@]}"
+    exits 1 "with one, what is there is done" weft ana apply
+    contains "with a word of the interface" "there is no interface late0 here" "$output"
+    contains "and what keeps the name servers" "nothing on this host takes name servers for an interface" "$output"
+    is_shut "all the same"
+    eventually 20 "the tunnel carries" enter ana ping -n -c 1 -W 1 10.80.0.1
+    contains "the rule waits for its interface" late0 "$(enter ana nft list chain inet weft-wg0 postrouting)"
+    succeeds "down" weft ana down
+    is_open "down"
+    launch ana "$WEFT" agent run --poll 1 "$topology" >"$(mesh_folder ana)/agent.log" 2>&1
+    agent=$!
+    eventually 10 "an agent's too" eval '! enter ana ping -n -c 1 -W 1 -I eth0 $gateway'
+    eventually 10 "which says what it lacks" grep -q "there is no interface late0 here" "$(mesh_folder ana)/agent.log"
+    eventually 10 "and what fails" grep -q "takes name servers" "$(mesh_folder ana)/agent.log"
+    kill "$agent"
+    wait "$agent" 2>/dev/null
+    ana "killSwitch: true"
+    succeeds "down" weft ana down
+fi
+
 # --------------------------------------------------------------------------------------------------- somebody else's link
 
 before=$(enter ana ip -d link show eth0)

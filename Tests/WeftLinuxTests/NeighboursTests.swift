@@ -415,6 +415,38 @@ struct NeighboursTests {
         }
     }
 
+    /// Whoever comes by another way with an address of that mesh is refused there, and so is whom its access rules do not
+    /// name: neither concerns this mesh.
+    @Test func anotherMeshsAccessRulesAreItsOwn() throws {
+        try onKernel { (plane, _) throws in
+            let table = """
+                table inet weft-wg1 {
+                    set mesh4 { type ipv4_addr; flags interval; elements = { 10.90.0.0/16 }; }
+                    chain source {
+                        type filter hook prerouting priority -5;
+                        meta nfproto ipv4 iifname != wg1 iifname != lo ip saddr @mesh4 drop
+                    }
+                    chain input {
+                        type filter hook input priority 0;
+                        iifname wg1 reject
+                        meta nfproto ipv4 iifname != wg1 ip saddr @mesh4 drop
+                    }
+                    chain forward {
+                        type filter hook forward priority 0;
+                        oifname wg1 reject
+                        meta nfproto ipv4 iifname != wg1 ip saddr @mesh4 drop
+                    }
+                }
+                """
+            #expect(nft(table))
+            let traffic = MeshTraffic(Self.everything, addresses: IPAddress("10.80.0.1").map { [$0] })
+            #expect(try found(&plane, traffic) == [])
+            // The same of somebody else's table.
+            #expect(nft("delete table inet weft-wg1; \(table.replacing("weft-wg1", with: "others"))"))
+            #expect(try !found(&plane, traffic).isEmpty)
+        }
+    }
+
     /// In how many ways a rule may name the mesh.
     @Test(arguments: [
         "iifname wg0 accept; oifname wg0 accept", "iifname \"wg*\" accept; oifname \"wg*\" accept",

@@ -55,6 +55,26 @@ struct NetworkManagersTests {
         #expect(found() == [])
     }
 
+    @Test(arguments: ["etc/nftables.conf", "etc/sysconfig/nftables.conf"])
+    func namesWhatFlushesAllTables(_ path: String) {
+        let wants = "etc/systemd/system/sysinit.target.wants"
+        system("mkdir -p '\(folder.path)/\(wants)' '\(folder.path)/etc/sysconfig'")
+        func flushers() -> [ForeignObject] {
+            NetworkManagers(proc: "\(folder.path)/proc", root: folder.path, interface: "wg0").flushers()
+        }
+        folder.write("#!/usr/sbin/nft -f\n\nflush ruleset\ntable inet filter {\n}\n", to: path)
+        #expect(flushers() == [])
+        folder.write("", to: "\(wants)/nftables.service")
+        #expect(flushers().map(\.kind) == ["manager"])
+        #expect(flushers().first?.description.hasSuffix("`flush ruleset` in /\(path)") == true)
+        start("another", namespace: "net:[8]")
+        #expect(flushers() == [])
+        start("systemd", namespace: "net:[7]")
+        #expect(flushers().count == 1)
+        folder.write("# flush ruleset\ntable inet filter\ndelete table inet filter\n", to: path)
+        #expect(flushers() == [])
+    }
+
     /// What the remedy says is a command, and doing it is enough.
     @Test(arguments: ["systemd-network", "NetworkManager"])
     func theRemedyIsEnough(_ name: String) throws {

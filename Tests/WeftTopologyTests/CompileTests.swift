@@ -198,6 +198,31 @@ extension Topology {
         #expect(unresolved.diagnostics.first?.notes.first?.message.contains("keeps the endpoint that it has") == true)
     }
 
+    /// A name server in the mesh may know a node by its address there.
+    @Test func aNameThatLeadsIntoTheTunnelIsNotDialled() throws {
+        var mesher = Mesher()
+        mesher.add("ana", endpoint: true)
+        mesher.add("bob") {
+            $0.endpoint = Located(NodeEndpoint(host: .name("bob.example"), port: 4000), at: nowhere)
+            $0.allowedIPs = [Located(IPPrefix(IPAddress(v4: 0xC0A8_0300), length: 24), at: nowhere)]
+        }
+        let topology = try mesher.topology()
+        func compiled(_ addresses: IPAddress...) -> Compilation {
+            topology.compile(for: 0, facts: HostFacts(resolvedNames: ["bob.example": addresses], didResolve: true), at: start)
+        }
+        let range = try #require(topology.mesh.addresses.first { $0.value.family == .v4 }).value
+        let (inner, behind, outer) = (range.address, IPAddress(v4: 0xC0A8_0307), IPAddress(v4: 0xC633_6401))
+        for address in [inner, behind] {
+            let compilation = compiled(address)
+            #expect(compilation.desired.state.peers.map(\.endpoint) == [nil])
+            #expect(compilation.diagnostics.map(\.id) == ["host.endpoint-in-tunnel"])
+            #expect(compilation.diagnostics.first?.message.contains("bob.example is \(address) here") == true)
+            #expect(compilation.refusals.isEmpty)
+        }
+        let both = compiled(inner, outer)
+        #expect(both.desired.state.peers.map(\.endpoint?.address) == [outer] && both.diagnostics.isEmpty)
+    }
+
     /// In random meshes, every packet finds its way hop by hop, and every hop expects its source from where it comes.
     @Test(arguments: 1...60)
     func relayedPathsAgreeOnAllHosts(seed: Int) throws {

@@ -19,6 +19,27 @@ import WeftModel
         #expect(try mesh.compilation(of: "fra", facts).refusals.isEmpty)
     }
 
+    /// A kill switch that waits for something else is open meanwhile.
+    @Test func whatAHostLacksDoesNotKeepItsKillSwitchOpen() throws {
+        var facts = HostFacts()
+        (facts.interfaces, facts.resolvers) = (["eth0", "lo"], [])
+        let client = "useExit: fra\n    allowedIPs: [192.168.3.0/24]\n    masquerade: {interfaces: [br0]}\n    "
+        let rest = "dns: {servers: [10.80.0.1]}"
+        let open = try topology(client: client + rest).compilation(of: "ana", facts)
+        #expect(open.refusals.map(\.id) == ["host.no-interface", "host.no-resolver"])
+        let shut = try topology(client: client + "killSwitch: {allow: [192.168.3.0/24]}\n    " + rest)
+        let compilation = try shut.compilation(of: "ana", facts)
+        #expect(compilation.refusals.isEmpty)
+        let lacking = compilation.diagnostics.filter { ["host.no-interface", "host.no-resolver"].contains($0.id) }
+        #expect(lacking.map(\.severity) == [.warning, .warning])
+        #expect(lacking.allSatisfy { $0.notes.last?.message.hasPrefix("the kill switch does not wait") == true })
+        let state = compilation.desired.state
+        #expect(state.firewall?.isShut == true && state.resolver != nil)
+        // As it will be with all of it there.
+        facts.interfaces?.insert("br0")
+        #expect(try shut.compilation(of: "ana", facts).desired.state == state)
+    }
+
     @Test func aKernelWithoutNfTablesIsRefusedWhereSomethingHangsOnIt() throws {
         var facts = HostFacts()
         facts.hasFirewall = false
