@@ -286,13 +286,15 @@ package final class MeshController<Host: MeshHost> {
 
     private func decide(_ plan: Plan, at now: ContinuousClock.Instant) {
         guard let observation else { return }
-        if plan.isHeld || plan.isBlocked {
+        let operations = plan.operations.map(\.operation)
+        if operations.isEmpty, plan.isHeld || plan.isBlocked {
             (stage, remaining) = (.blocked, plan)
             return
         }
-        let operations = plan.operations.map(\.operation)
         if operations.isEmpty {
-            if !plan.endpointsToRemember.isEmpty { remember(Application(plan)) }
+            if !plan.endpointsToRemember.isEmpty || plan.hasKillSwitch != memory.hasKillSwitch {
+                remember(Application(plan))
+            }
             if stage != .converged, !isSettled, force?.revision.origin != .nothing { sayWhatCameOfIt() }
             if !isSettled { markUndone() }
             stage = plan.obstacles.isEmpty ? .converged : .blocked

@@ -119,17 +119,16 @@ struct Job {
             terminal.write("The host has changed meanwhile. The plan is now:", to: .error)
             show(plan, cuts)
         }
-        if plan.isHeld || (plan.isBlocked && desired != nil) {
-            let obstacle =
-                plan.isHeld
-                ? "\(mesh.interface) is not this mesh's" : "something that is not this mesh's stands in the way"
-            throw Failure("\(obstacle): nothing was changed")
-        }
+        let isBlocked = plan.isHeld || (plan.isBlocked && desired != nil)
+        let obstacle =
+            plan.isHeld
+            ? "\(mesh.interface) is not this mesh's" : "something that is not this mesh's stands in the way"
+        if isBlocked, plan.isEmpty { throw Failure("\(obstacle): nothing was changed") }
         if !isAgreed {
             shown = plan.operations
             return false
         }
-        if let front = try trial(plan, cuts, observation, machine) {
+        if !isBlocked, let front = try trial(plan, cuts, observation, machine) {
             try onTrial(front)
             return true
         }
@@ -145,7 +144,7 @@ struct Job {
             machine.tellWhatIsLeft(of: mesh)
         }
         if report.isConverged { keep(on: machine) }
-        try finish(report, cuts, interruption.signal)
+        try finish(report, cuts, interruption.signal, obstacle: isBlocked ? obstacle : nil)
         return true
     }
 
@@ -211,7 +210,8 @@ struct Job {
         terminal.write(text.text(of: decided, outcomes: application.outcomes), terminator: "")
     }
 
-    private func finish(_ report: PassReport, _ cuts: [Cut], _ signal: Int32?) throws {
+    /// - Parameter obstacle: what kept all but the kill switch from being done.
+    private func finish(_ report: PassReport, _ cuts: [Cut], _ signal: Int32?, obstacle: String?) throws {
         switch output.format {
         case .json:
             let document = ApplyDocument(
@@ -236,6 +236,7 @@ struct Job {
         if let error = report.verificationError {
             throw Failure("the host could not be read again after the changes: \(error.description)")
         }
+        if let obstacle { throw Failure("\(obstacle): nothing but the kill switch was set right") }
         if !report.isConverged, let remaining = report.remaining {
             // Where nothing could be done, what remains is the plan above.
             let isNews = remaining.operations != report.plan.operations || remaining.foreign != report.plan.foreign

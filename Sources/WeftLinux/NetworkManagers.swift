@@ -55,7 +55,8 @@ struct NetworkManagers {
                     "nftables.service removes all tables that are not its own, also this mesh's, when it starts or reloads: "
                     + "`flush ruleset` in \(path)",
                 relation: .hinders,
-                remedy: "Write, for each table that the file makes, `table FAMILY NAME` and `delete table FAMILY NAME` in "
+                remedy:
+                    "Write, for each table that the file makes, `table FAMILY NAME` and `delete table FAMILY NAME` in "
                     + "place of `flush ruleset`.")
         }
     }

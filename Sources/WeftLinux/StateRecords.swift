@@ -41,6 +41,8 @@ struct InterfaceRecord: StateRecord {
     var resolver: Resolver?
     /// The path of the topology that was in force last; what it held is kept beside.
     var topology: String?
+    /// Whether it has a kill switch; absent where it has none.
+    var hasKillSwitch: Bool?
 }
 
 /// Of what is remembered of one interface, what each pass asks: all but the endpoints, which are long.
@@ -143,13 +145,14 @@ extension InterfaceRecord {
             guard let key = PublicKey(key), let endpoint = AppliedEndpoint(entry: entry) else { continue }
             applied[key] = endpoint
         }
-        return MeshMemory(endpoints: applied)
+        return MeshMemory(endpoints: applied, hasKillSwitch: hasKillSwitch ?? false)
     }
 
     mutating func set(_ memory: MeshMemory) {
         endpoints = [:]
         endpoints.reserveCapacity(memory.endpoints.entries.count)
         for entry in memory.endpoints.entries { endpoints[entry.key.base64] = entry.endpoint.text }
+        hasKillSwitch = memory.hasKillSwitch ? true : nil
     }
 }
 

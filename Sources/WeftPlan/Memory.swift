@@ -80,9 +80,12 @@ package struct EndpointMemory: Hashable, Sendable {
 /// What is remembered of one mesh, in one network namespace. Losing it loses no safety.
 package struct MeshMemory: Hashable, Sendable {
     package var endpoints: EndpointMemory
+    /// Whether the mesh has had a kill switch since it was applied last: it stays shut then, whatever else stands in the way.
+    package var hasKillSwitch: Bool
 
-    package init(endpoints: [PublicKey: AppliedEndpoint] = [:]) {
+    package init(endpoints: [PublicKey: AppliedEndpoint] = [:], hasKillSwitch: Bool = false) {
         self.endpoints = EndpointMemory(endpoints)
+        self.hasKillSwitch = hasKillSwitch
     }
 }
 

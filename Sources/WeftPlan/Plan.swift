@@ -11,10 +11,12 @@ package struct Plan: Sendable {
     package var foreign: [ForeignObject]
     /// Endpoints that are to be remembered although nothing is sent for them.
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
+    /// Whether the mesh has a kill switch from now on.
+    package var hasKillSwitch = false
     /// Allowed IPs that come to a peer while another one carries their packets.
     package var takeovers: [IPPrefix: Takeover] = [:]
 
-    /// Whether nothing at all can be done until a foreign object is gone.
+    /// Whether nothing can be done until a foreign object is gone, but for a kill switch that was in force.
     package var isBlocked: Bool {
         let relations: [ForeignObject.Relation] = [
             .blocksLink, .lacksDevice, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable, .sharesNetworks,
@@ -64,6 +66,15 @@ package struct Plan: Sendable {
 }
 
 extension Plan {
+    /// What makes the table as it is wanted, where it has a kill switch and had one: what keeps all else from being done, a
+    /// busy port or another's rule, is no reason to leave that open. One that is new waits with the rest.
+    private func killSwitch(_ firewall: Firewall?, _ live: HostState) -> PlannedOperation? {
+        guard hasKillSwitch, firewall?.hasKillSwitch == true,
+            !foreign.contains(where: { $0.relation == .holdsTable })
+        else { return nil }
+        return planFirewall(desired: firewall, live: live, table: mesh.firewallTable)
+    }
+
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
     /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, its device and
@@ -100,7 +111,12 @@ extension Plan {
                 foreign[index].relation = .leftAlone
             }
         }
-        if isHeld || (isBlocked && !takesDown) { return }
+        hasKillSwitch = memory.hasKillSwitch
+        if isHeld || (isBlocked && !takesDown) {
+            operations = killSwitch(wanted.firewall, live).map { [$0] } ?? []
+            return
+        }
+        hasKillSwitch = wanted.firewall?.hasKillSwitch == true
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)

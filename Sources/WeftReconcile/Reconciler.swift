@@ -228,6 +228,10 @@ extension MeshMemory {
             case .remove: break
             }
         }
+        let isTableWrong = zip(application.plan.operations, application.outcomes).contains { planned, outcome in
+            if case .firewall = planned.operation { outcome.isFailure } else { false }
+        }
+        if !isTableWrong { hasKillSwitch = application.plan.hasKillSwitch }
         endpoints.remember(applied)
         // An endpoint taken out of the topology is forgotten, so that the same one put back is a change.
         endpoints.keep(wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))

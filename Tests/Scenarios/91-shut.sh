@@ -213,6 +213,33 @@ else
     succeeds "down" weft ana down
 fi
 
+# Nor does it wait for what stands in the way of the rest, where it was shut before.
+converges ana
+mark=$(enter ana wg show wg0 fwmark)
+obstacle() { enter ana ip rule "$1" fwmark "$mark" table 701 priority 901; }
+obstacle add
+enter ana sh -c 'nft delete table inet weft-wg0; ip link delete wg0'
+exits 1 "with somebody's rule in the way" weft ana apply
+contains "it alone is set right" "nothing but the kill switch was set right" "$output"
+is_shut "with a rule in the way"
+refuses "and nothing else is made" enter ana ip link show wg0
+exits 1 "then nothing can be done" weft ana plan --detailed-exitcode
+contains "until the rule is gone" "Nothing can be done while" "$output"
+enter ana nft delete table inet weft-wg0
+launch ana "$WEFT" agent run --poll 1 "$topology" >"$(mesh_folder ana)/agent.log" 2>&1
+agent=$!
+eventually 10 "an agent sets it right too" eval '! enter ana ping -n -c 1 -W 1 -I eth0 $gateway'
+obstacle del
+eventually 20 "and the rest once the rule is gone" enter ana ping -n -c 1 -W 1 10.80.0.1
+kill "$agent"
+wait "$agent" 2>/dev/null
+succeeds "down" weft ana down
+obstacle add
+refuses "a switch that is new waits for the rest" weft ana apply
+contains "as it says" "nothing was changed" "$output"
+obstacle del
+is_open "before the first apply"
+
 # --------------------------------------------------------------------------------------------------- somebody else's link
 
 before=$(enter ana ip -d link show eth0)

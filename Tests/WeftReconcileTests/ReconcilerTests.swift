@@ -221,6 +221,37 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         }
     }
 
+    /// What keeps all else from being done is no reason to leave it open; one that is new waits with the rest.
+    @Test func aKillSwitchThatWasInForceStaysShut() throws {
+        var desired = random(1)
+        desired.state.device?.listenPort = 4000
+        let refusing = FirewallChain(
+            "output", base: .init(.filter, .output, priority: 0),
+            rules: [FirewallRule([.reject(.prohibited)], comment: "kill switch")])
+        desired.state.firewall = Firewall(chains: [refusing])
+        var host = Host()
+        host.kernel.busyPorts = [4000]
+        #expect(try host.plan(desired).isStuck)
+        #expect(try !host.apply(desired).isConverged && host.kernel.mutations == 0 && !host.memory.hasKillSwitch)
+        host.kernel.busyPorts = []
+        #expect(try host.apply(desired).isConverged && host.memory.hasKillSwitch)
+
+        // As after the machine was started anew.
+        var started = Host()
+        started.memory = host.memory
+        started.kernel.busyPorts = [4000]
+        #expect(try started.plan(desired).operations.map(\.operation.kind) == [.firewall])
+        #expect(try !started.apply(desired).isConverged && started.memory.hasKillSwitch)
+        #expect(started.kernel.firewalls[mesh.firewallTable] == desired.state.firewall)
+        #expect(try started.plan(desired).isStuck)
+        // Opened by the topology: that waits with the rest, and then it is forgotten.
+        var open = desired
+        open.state.firewall = nil
+        #expect(try started.plan(open).isStuck && started.memory.hasKillSwitch)
+        started.kernel.busyPorts = []
+        #expect(try started.apply(open).isConverged && !started.memory.hasKillSwitch)
+    }
+
     /// A read-only /proc/sys: what cannot be done whole is not begun, and a mesh that is to go does so for the rest.
     @Test func aSettingThatCannotBeWrittenStopsAll() throws {
         let forwarding = "net/ipv4/ip_forward"

@@ -208,7 +208,8 @@ extension Topology {
         }
         let topology = try mesher.topology()
         func compiled(_ addresses: IPAddress...) -> Compilation {
-            topology.compile(for: 0, facts: HostFacts(resolvedNames: ["bob.example": addresses], didResolve: true), at: start)
+            topology.compile(
+                for: 0, facts: HostFacts(resolvedNames: ["bob.example": addresses], didResolve: true), at: start)
         }
         let range = try #require(topology.mesh.addresses.first { $0.value.family == .v4 }).value
         let (inner, behind, outer) = (range.address, IPAddress(v4: 0xC0A8_0307), IPAddress(v4: 0xC633_6401))
