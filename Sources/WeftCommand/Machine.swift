@@ -194,8 +194,8 @@ struct Machine {
         endpoints.formUnion(names.values.compactMap(\.first))
         var facts = HostFacts(
             resolvedNames: names,
-            linkMTU: try PathMTU(transports: transports).linkMTU(
-                to: endpoints, mark: draft.state.device?.fwMark ?? 0, excluding: draft.interface,
+            linkMTU: try PathMTU(for: draft.identity, transports: transports).linkMTU(
+                to: endpoints, mark: draft.state.device?.fwMark ?? 0,
                 hasIPv6: draft.state.addresses.contains { $0.address.family == .v6 }),
             connectedNetworks: connectedNetworks { own.contains($0) },
             acceptingRouterAdvertisements: interfacesAcceptingRouterAdvertisements { own.contains($0) },

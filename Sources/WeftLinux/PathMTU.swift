@@ -10,32 +10,35 @@ package struct PathMTU {
     package static let overhead: UInt32 = 80
 
     private let lookup: RouteLookup
+    private let mesh: MeshIdentity
+    /// Of the tunnel's packets, by the policy rules that are there; 0 where there are none.
+    private let liveMark: UInt32
 
-    /// Opens a socket in the calling thread's network namespace, and reads its links.
+    /// Opens a socket in the calling thread's network namespace, and reads its links and rules.
     package init(
-        transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
+        for mesh: MeshIdentity, transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
     ) throws(DataplaneError) {
+        self.mesh = mesh
         lookup = try RouteLookup(transports: transports)
+        liveMark = try lookup.tunnelMark(of: mesh)
     }
 
     /// The MTU for the mesh's link: that of the narrowest path to an endpoint, less WireGuard's overhead. Where no endpoint
     /// has a path outside the host, the way to addresses that nothing is known of decides, as the peers will come by it.
-    /// Left out are endpoints without a route, on this host itself, and behind one of Weft's own interfaces.
+    /// Left out are endpoints without a route, on this host itself, and behind one of Weft's own interfaces: else each of two
+    /// meshes would hang on what the other one is just now.
     ///
     /// - Parameters:
-    ///   - mark: of the tunnel's own packets; 0 for none.
-    ///   - excluded: the mesh's own interface, also before it bears its mark.
+    ///   - mark: that the tunnel's own packets are to have; 0 for none.
     ///   - hasIPv6: whether the link is to have IPv6, which needs 1280 bytes.
     /// - Returns: in bytes; nil where no path is known.
-    package func linkMTU(
-        to endpoints: Set<IPAddress>, mark: UInt32, excluding excluded: String, hasIPv6: Bool
-    ) throws(DataplaneError) -> UInt32? {
+    package func linkMTU(to endpoints: Set<IPAddress>, mark: UInt32, hasIPv6: Bool) throws(DataplaneError) -> UInt32? {
         // Addresses for documentation (RFC 5737, RFC 3849): what routes there is a default route.
         let nobody: Set<IPAddress> = [IPAddress(v4: 0xC000_0201), IPAddress(v6: 0x2001_0DB8_0000_0000, 1)]
         for addresses in [endpoints, nobody] {
             var smallest: UInt32?
             for address in addresses {
-                guard let mtu = try mtu(to: address, mark: mark, excluding: excluded) else { continue }
+                guard let mtu = try pathMTU(to: address, mark: mark) else { continue }
                 smallest = min(smallest ?? mtu, mtu)
             }
             if let smallest {
@@ -46,18 +49,25 @@ package struct PathMTU {
         return nil
     }
 
+    /// A full tunnel that is to go, or to get another mark, still takes what does not bear the mark that it has.
+    private func pathMTU(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> UInt32? {
+        if let mtu = try mtu(to: address, mark: mark) { return mtu }
+        return liveMark == 0 || liveMark == mark ? nil : try mtu(to: address, mark: liveMark)
+    }
+
     /// In bytes, headers included; nil where no packet of ours would leave the host for that address.
-    func mtu(to address: IPAddress, mark: UInt32, excluding excluded: String) throws(DataplaneError) -> UInt32? {
+    func mtu(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> UInt32? {
         guard let answer = try lookup.route(to: address, mark: mark) else { return nil }
         var smallest = answer.mtu == 0 ? nil : answer.mtu
         for interface in answer.interfaces {
-            guard let link = lookup.links[interface], !isOwn(link, excluded) else { return nil }
+            guard let link = lookup.links[interface], !isOwn(link) else { return nil }
             smallest = min(smallest ?? link.mtu, link.mtu)
         }
         return answer.interfaces.isEmpty ? nil : smallest
     }
 
-    private func isOwn(_ link: LiveLink, _ excluded: String) -> Bool {
-        link.name == excluded || link.alias?.hasPrefix(Link.alias(mesh: "")) == true
+    /// The mesh's own counts also before it bears its mark.
+    private func isOwn(_ link: LiveLink) -> Bool {
+        link.name == mesh.interface || link.alias?.hasPrefix(Link.alias(mesh: "")) == true
     }
 }

@@ -30,6 +30,12 @@ struct RouteLookup {
         return answer.type == UInt8(RTN_UNICAST) ? answer : nil
     }
 
+    /// The mark of a mesh's own packets that its rule, as it is now, leads past its full tunnel; 0 where it has none.
+    func tunnelMark(of mesh: MeshIdentity) throws(DataplaneError) -> UInt32 {
+        try PolicyRules(channel: channel, mesh: mesh, wanted: []).read().ours.lazy
+            .compactMap { if case .lookupUnlessMarked(let mark, _) = $0.key.action { mark } else { nil } }.first ?? 0
+    }
+
     /// Whether packets to an address go anywhere, this host itself included.
     func hasRoute(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> Bool {
         try answer(for: address, mark: mark) != nil

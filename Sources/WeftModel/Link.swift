@@ -15,19 +15,25 @@ package struct Link: ConfiguredObject, Hashable {
     package var name: String
     /// In bytes.
     package var mtu: UInt32
+    /// Of a desired state: whether the MTU is only what a link gets that is made now, because no path to the peers is known. A
+    /// link that is there keeps its own: the host's network may be away for a moment.
+    package var isMTUAssumed: Bool
     package var isUp: Bool
     /// `weft:<mesh>`: the mark by which a later process knows this link for its own.
     package var alias: String
 
-    package init(name: String, mtu: UInt32, isUp: Bool = true, alias: String) {
+    package init(name: String, mtu: UInt32, isMTUAssumed: Bool = false, isUp: Bool = true, alias: String) {
         self.name = name
         self.mtu = mtu
+        self.isMTUAssumed = isMTUAssumed
         self.isUp = isUp
         self.alias = alias
     }
 
     package var key: String { name }
-    package func isSatisfied(by live: Link) -> Bool { self == live }
+    package func isSatisfied(by live: Link) -> Bool {
+        (mtu == live.mtu || isMTUAssumed) && isUp == live.isUp && alias == live.alias
+    }
 
     /// The alias of a link that belongs to `mesh`.
     package static func alias(mesh: String) -> String { "weft:\(mesh)" }

@@ -46,7 +46,7 @@ struct LinkPlan {
                     PlannedOperation(
                         .link(.setAlias(interface: desired.name, from: live.alias, to: desired.alias))))
             }
-            if desired.mtu != live.mtu {
+            if desired.mtu != live.mtu, !desired.isMTUAssumed {
                 resize.append(
                     PlannedOperation(.link(.setMTU(interface: desired.name, from: live.mtu, to: desired.mtu))))
             }

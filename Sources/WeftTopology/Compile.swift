@@ -135,7 +135,8 @@ struct Compiler {
         let listenPort = topology.listenPort(of: index)
         let routes = routes(prefixes)
         desired.state = HostState(
-            link: Link(name: interface, mtu: mtu, alias: identity.alias),
+            link: Link(
+                name: interface, mtu: mtu, isMTUAssumed: node.mtu == nil && facts.linkMTU == nil, alias: identity.alias),
             device: Device(
                 privateKey: facts.privateKey, publicKey: node.publicKey.value, listenPort: listenPort,
                 fwMark: tunnel?.numbers.mark ?? node.fwMark),

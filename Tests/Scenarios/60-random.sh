@@ -24,6 +24,8 @@ own=$(public_key used)
 key=$(enter used cat /etc/weft/private.key)
 secret=$("$WEFT" key preshared)
 for host in used clean; do
+    # Another than WireGuard's own default goes by.
+    enter $host ip link set eth0 mtu 1460
     enter $host sh -ec 'umask 077
         mkdir -p /etc/weft/preshared-keys
         echo "$1" > /etc/weft/private.key

@@ -10,6 +10,8 @@ import WeftPlan
 
 @Suite(.enabled(if: TestNamespace.obstacle == nil, TestNamespace.obstacle))
 struct PathMTUTests {
+    private let mesh = MeshIdentity(mesh: "corp", interface: "wg0")
+
     /// A host with three ways out, of 1500, 1400 and 1300 bytes.
     private func onHost(_ body: () throws -> Void) throws {
         try TestNamespace.run { () throws in
@@ -29,8 +31,8 @@ struct PathMTUTests {
     private func mtu(
         _ endpoints: String..., mark: UInt32 = 0, hasIPv6: Bool = false
     ) throws -> UInt32? {
-        try PathMTU().linkMTU(
-            to: Set(endpoints.compactMap { IPAddress($0) }), mark: mark, excluding: "wg0", hasIPv6: hasIPv6)
+        try PathMTU(for: mesh).linkMTU(
+            to: Set(endpoints.compactMap { IPAddress($0) }), mark: mark, hasIPv6: hasIPv6)
     }
 
     @Test func takesTheNarrowestPath() throws {
@@ -95,6 +97,25 @@ struct PathMTUTests {
             shell("ip rule add not fwmark 0x78 table 9 priority 10000")
             #expect(try mtu("192.0.2.7") == nil)
             #expect(try mtu("192.0.2.7", mark: 0x78) == 1420)
+        }
+    }
+
+    /// The mesh's own full tunnel is to go, or to have another mark: until then its rule takes what bears none.
+    @Test func aTunnelThatGoesIsNoPath() throws {
+        try onHost { () throws in
+            let (mark, table, priority) = (mesh.routingNumbers.mark, 9, mesh.routingNumbers.priority + 1)
+            shell("ip link add wg0 type bridge; ip link set wg0 up; ip route add default dev wg0 table \(table)")
+            shell("ip route add default via 10.0.2.9")
+            for live in [mark, 0x4242] {
+                let mask = MeshIdentity.mask(of: live)
+                let rule = "not fwmark \(live)/\(mask) table \(table) priority \(priority) protocol 119"
+                #expect(shell("ip rule add \(rule)"))
+                for wanted in [0, mark, 0x4242, 0x4243] as [UInt32] {
+                    #expect(try mtu("192.0.2.7", mark: wanted) == 1320, "\(live), \(wanted)")
+                    #expect(try mtu(mark: wanted) == 1320, "\(live), \(wanted)")
+                }
+                #expect(shell("ip rule del \(rule)"))
+            }
         }
     }
 
