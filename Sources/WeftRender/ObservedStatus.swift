@@ -16,10 +16,13 @@ extension StatusDocument {
         _ observation: Observation, of mesh: MeshIdentity, wasInForce: Bool = false, desired: DesiredState?,
         names: [PublicKey: String]? = nil, now: UnixTime? = nil
     ) {
+        let firewallDiffers = desired?.state.firewall.flatMap { wanted in
+            observation.state.firewall.map { wanted.differs(from: $0) }
+        }
         self.init(
             mesh: mesh, live: observation.state, isHalfMade: observation.halfMadeLink != nil, wasInForce: wasInForce,
             deviceKind: observation.deviceKind,
-            statistics: observation.statistics, counts: observation.counts,
+            statistics: observation.statistics, counts: observation.counts, firewallDiffers: firewallDiffers,
             foreign: observation.foreign.map { .init(kind: $0.kind, description: $0.description) },
             desired: desired, names: names, now: now ?? observation.time)
     }

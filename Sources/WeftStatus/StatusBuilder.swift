@@ -1,7 +1,6 @@
 // From what was observed to the status document: names added, states decided, nothing looked up.
 
 package import WeftModel
-internal import WeftPlan
 
 extension StatusDocument {
     /// The current version of the format.
@@ -18,6 +17,7 @@ extension StatusDocument {
     ///   - statistics: of `live.peers`, index by index.
     ///   - counts: of the mesh's named counters.
     ///   - desired: what the topology wants; nil where it could not be read.
+    ///   - firewallDiffers: whether the live table is not as it is wanted; nil where nothing says how.
     ///   - names: of nodes, also of those that are no peers here any more; nil: those of the peers that are wanted.
     ///   - now: the time at which `live` was read.
     package init(
@@ -28,6 +28,7 @@ extension StatusDocument {
         deviceKind: DeviceKind?,
         statistics: [PeerStatistics],
         counts: [FirewallCount] = [],
+        firewallDiffers: Bool? = nil,
         foreign: [ForeignObject] = [],
         desired: DesiredState?,
         names: [PublicKey: String]? = nil,
@@ -56,7 +57,7 @@ extension StatusDocument {
         firewall = live.firewall.map { live in
             Firewall(
                 table: mesh.firewallTable, chains: live.chains.map(\.name), killSwitch: live.isShut,
-                differs: desired?.state.firewall.map { $0.differs(from: live) })
+                differs: firewallDiffers)
         }
         if live.link != nil {
             let there = Set((live.firewall?.chains ?? []).lazy.filter { !$0.rules.isEmpty }.map(\.name))
