@@ -68,14 +68,23 @@ extension Compiler {
     /// A service here is open to who is allowed: its answers go there. So is one in a container whose port this host
     /// publishes: what its NAT leads there, and only from who is allowed.
     private func shut(_ killSwitch: KillSwitch, mark: UInt32, _ draft: inout FirewallDraft) {
-        for (family, client, server) in [(.v4, 68, 67), (.v6, 546, 547)] as [(IPAddress.Family, UInt16, UInt16)] {
+        // To where a server answers who has no address yet. No router passes either on.
+        let links = [IPPrefix(host: IPAddress(v4: .max)), IPPrefix(IPAddress(v6: 0xFE80 << 48, 0), length: 10)]
+        for (client, server, link) in [(68, 67, links[0]), (546, 547, links[1])] as [(UInt16, UInt16, IPPrefix)] {
+            let datagram: [RulePart] = [.family(link.family), .transport(.udp)]
+            let name = link.family == .v4 ? "DHCP" : "DHCPv6"
             draft.add(
                 FirewallRule(
-                    .family(family), .transport(.udp), .sourcePort(is: client), .destinationPort(is: server), .accepted,
-                    comment: family == .v4 ? "DHCP" : "DHCPv6"), to: .output)
+                    datagram + [.sourcePort(is: client), .destinationPort(is: server), .accepted], comment: name),
+                to: .output)
+            draft.add(
+                FirewallRule(
+                    datagram + [
+                        .sourcePort(is: server), .destinationPort(is: client), .destination(within: link), .accepted,
+                    ], comment: "\(name) server"), to: .output)
         }
-        // Router and neighbour solicitations, neighbour advertisements; reports of both multicast listener versions.
-        for type in [133, 135, 136, 143, 131, 132] as [UInt8] {
+        // Router and neighbour solicitations and advertisements; reports of both multicast listener versions.
+        for type in [133, 134, 135, 136, 143, 131, 132] as [UInt8] {
             draft.add(
                 FirewallRule(
                     .family(.v6), .transport(.icmpv6), .messageType(is: type), .accepted,

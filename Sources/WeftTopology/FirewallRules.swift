@@ -85,6 +85,16 @@ extension RulePart {
         RulePart(self.address(.destination, address.family), .compare(.equal, networkOrder(address)))
     }
 
+    static func destination(within prefix: IPPrefix) -> RulePart {
+        var part = RulePart(address(.destination, prefix.family))
+        if !prefix.isHost {
+            let ones = prefix.family == .v4 ? IPAddress(v4: .max) : IPAddress(v6: .max, .max)
+            part.expressions.append(.bitwise(mask: networkOrder(ones.masked(to: Int(prefix.length)))))
+        }
+        part.expressions.append(.compare(.equal, networkOrder(prefix.address)))
+        return part
+    }
+
     /// The source is not an address of this host.
     static let sourceIsNotLocal = RulePart(.addressType(.source), .compare(.notEqual, hostOrder(routeTypeLocal)))
 

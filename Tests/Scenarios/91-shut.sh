@@ -1,7 +1,7 @@
 #!/bin/bash
 # A kill switch that is shut is said to be, where people look; and `weft down` opens it, whatever stands of the rest: with
 # the link gone, on a disk that is full, and with a state folder that nobody can write to. A port that a host publishes for
-# a container is open to who is allowed, as the host's own are.
+# a container is open to who is allowed, as the host's own are. Who lives behind the host is given addresses by it.
 # timeout: 120
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
@@ -96,9 +96,51 @@ contains "and what that opens" "Its kill switch is open from the one to the othe
 sed -i 's/interface: wg1/interface: wg0/' "$topology/mesh.yaml"
 unchanged ana "with the old name all is well"
 
+# ------------------------------------------------------------------------------------- addresses for who is behind
+
+# What servers of DHCP and routers send to a link, and the same datagrams to somebody farther away.
+cat >"$_mesh_folder/serve.py" <<'END'
+import socket, struct, sys
+def serve(kind, address, device):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if kind == "ra":
+        s = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        data, port = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0), 0
+    else:
+        s = socket.socket(family, socket.SOCK_DGRAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        s.bind(("", 67 if family == socket.AF_INET else 547))
+        data, port = b"x", 68 if family == socket.AF_INET else 546
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    try: s.sendto(data, (address, port))
+    except PermissionError: print(kind, address, "refused")
+for target in sys.argv[1:]: serve(*target.split(","))
+END
+box_link=$(enter box ip -o -6 address show dev eth0 scope link | awk '{ sub("/.*", "", $4); print $4 }')
+near4=$(mesh_address near 4) near6=$(mesh_address near 6)
+serves() {
+    begin_capture ana any "udp dst port 68 or udp dst port 546 or (icmp6 and ip6[40] = 134)"
+    refused=$(enter ana /usr/bin/python3 "$_mesh_folder/serve.py" dhcp,255.255.255.255,br0 "dhcp,$box_link,br0" \
+        ra,ff02::1,br0 "dhcp,$near4,eth0" "dhcp,$near6,eth0")
+    end_capture >/dev/null
+    sent=$(sed -nE 's/^(br0|eth0) +Out IP6? [^ ]+ > ([^ ]+): .*/\1 \2/p' <<<"$captured" | sort -u)
+}
+behind=$(printf '%s\n' "br0 255.255.255.255.68" "br0 $box_link.546" "br0 ff02::1" | sort)
+ana
+converges ana
+serves
+same "without the switch all gets out: to the link behind, and beyond" \
+    "$(printf '%s\n' "$behind" "eth0 $near4.68" "eth0 $near6.546" | sort)" "$sent"
+ana "killSwitch: true"
+converges ana
+serves
+same "with it those behind are given addresses and told of the router" "$behind" "$sent"
+same "and nobody beyond gets the like" "$(printf '%s\n' "dhcp $near4 refused" "dhcp $near6 refused")" "$refused"
+
 # ---------------------------------------------------------------------------------------- a port of a container's
 
-near4=$(mesh_address near 4) near6=$(mesh_address near 6) box4=$(mesh_address box 4) box6=$(mesh_address box 6)
+box4=$(mesh_address box 4) box6=$(mesh_address box 6)
 ana4=$(mesh_address ana 4) ana6=$(mesh_address ana 6)
 publishes ana "$box4" "$box6"
 enter near ip route add "$box4/32" via "$ana4"

@@ -140,13 +140,38 @@ import WeftTestSupport
                 $0.transport = 58
                 $0.header = [type, 0, 0, 0]
             }
-            #expect((firewall.send(&message) == .accepted) == [131, 132, 133, 135, 136, 143].contains(type))
+            #expect((firewall.send(&message) == .accepted) == [131, 132, 133, 134, 135, 136, 143].contains(type))
         }
         var ping = try packet("192.168.0.7", "198.51.100.9", out: "eth0") {
             $0.transport = 1
             $0.header = [135, 0, 0, 0]
         }
         #expect(firewall.send(&ping) == .refused)
+    }
+
+    /// A router gives addresses to those behind it, who have none yet: to their link, and to nobody farther away.
+    @Test(
+        arguments: [
+            ("192.168.0.7", "255.255.255.255", 67, true), ("192.168.0.7", "255.255.255.254", 67, false),
+            ("192.168.0.7", "169.254.0.9", 67, false), ("fe80::7", "fe80::9", 547, true),
+            ("fe80::7", "febf:1::9", 547, true),
+            ("fe80::7", "fec0::9", 547, false), ("fe80::7", "ff02::1", 547, false),
+            ("fd00:2::7", "2001:db8::9", 547, false),
+        ] as [(String, String, UInt16, Bool)])
+    func addressesAreGiven(source: String, destination: String, server: UInt16, passes: Bool) throws {
+        var firewall = try firewall()
+        var offer = try packet(source, destination, out: "eth1") { $0.setPorts(server, server == 67 ? 68 : 546) }
+        #expect(firewall.send(&offer) == (passes ? .accepted : .refused))
+        for (sourcePort, destinationPort) in [(server, server), (server, 4001), (4000, server == 67 ? 68 : 546)] {
+            var other = try packet(source, destination, out: "eth1") { $0.setPorts(sourcePort, destinationPort) }
+            #expect(firewall.send(&other) == .refused)
+        }
+        var stream = offer
+        stream.transport = 6
+        #expect(firewall.send(&stream) == .refused)
+        var passedOn = offer
+        passedOn.inputInterface = "docker0"
+        #expect(firewall.forward(&passedOn) == .refused)
     }
 
     /// The table names the interface and nothing of it: it holds before the interface is there, and after.
