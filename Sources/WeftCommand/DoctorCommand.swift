@@ -18,6 +18,7 @@ struct DoctorCommand: ParsableCommand {
         discussion: """
             Looks at the topology, the key, the clock, the device, what is applied, other programs' firewalls and network \
             managers, handshakes, whether packets of full size get through, and whether anything answers beyond the exit. \
+            What access rules forbid to ask is not asked. \
             Exit status: 0, or 1 where something is an error.
             """)
 
@@ -98,8 +99,10 @@ struct DoctorCommand: ParsableCommand {
                     remedy: $0.remedy)
             }
             if !offline {
-                document.findings += PathExamination(context.desired, names, observation).findings
-                document.findings += ExitExamination(context.desired, names, observation).findings
+                let (topology, now) = (context.loaded.topology, machine.calendar.now())
+                let permits: EchoPolicy = { topology.permitsEcho(from: $0, to: $1, at: now) }
+                document.findings += PathExamination(context.desired, names, observation, permits: permits).findings
+                document.findings += ExitExamination(context.desired, names, observation, permits: permits).findings
             }
         } catch {
             document.findings.append(Finding("host", .error, error.description))

@@ -6,6 +6,10 @@ internal import WeftPlan
 internal import WeftRender
 internal import WeftStatus
 
+/// Whether access rules let one address send echo requests to another. Who may not is not asked: its silence would say
+/// nothing.
+typealias EchoPolicy = (_ source: IPAddress, _ destination: IPAddress) -> Bool
+
 /// Whether peers answer, and to which size.
 struct PathExamination {
     typealias Finding = DoctorDocument.Finding
@@ -14,33 +18,47 @@ struct PathExamination {
     /// Of nodes, by key.
     private let names: [PublicKey: String]
     private let observation: Observation
+    private let permits: EchoPolicy
     /// How many peers are asked. More would take minutes, and show the same.
     private static let limit = 16
 
-    init(_ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation) {
+    init(
+        _ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation,
+        permits: @escaping EchoPolicy
+    ) {
         self.desired = desired
         self.names = names
         self.observation = observation
+        self.permits = permits
     }
 
     var findings: [Finding] {
         guard let link = observation.state.link, link.isUp else { return [] }
         var findings: [Finding] = []
         var well = 0
+        var unasked: [String] = []
         for (peer, statistics) in zip(observation.state.peers, observation.statistics).prefix(Self.limit * 4) {
             let age = statistics.lastHandshake.map { max(0, observation.time.seconds(since: $0)) }
-            guard PeerState(handshakeAge: age) == .up, well + findings.count < Self.limit,
-                let target = peer.allowedIPs.first(where: { $0.length == $0.family.bitWidth }),
-                let source = observation.state.addresses.first(where: { $0.address.family == target.family })
-            else { continue }
+            guard PeerState(handshakeAge: age) == .up, well + findings.count < Self.limit else { continue }
+            let ways = peer.allowedIPs.filter { $0.isHost }.compactMap { target in
+                observation.state.addresses.first { $0.address.family == target.family }.map {
+                    (source: $0.address, target: target.address)
+                }
+            }
+            if ways.isEmpty { continue }
             let name = names[peer.publicKey] ?? String(peer.publicKey.base64.prefix(8)) + "…"
-            let probe = EchoProbe(interface: link.name, source: source.address)
-            if let finding = examine(name, target.address, probe, mtu: Int(link.mtu)) {
+            guard let way = ways.first(where: { permits($0.source, $0.target) }) else {
+                unasked.append(name)
+                continue
+            }
+            let probe = EchoProbe(interface: link.name, source: way.source)
+            if let finding = examine(name, way.target, probe, mtu: Int(link.mtu)) {
                 findings.append(finding)
             } else {
                 well += 1
             }
         }
+        if let finding = Self.finding(unasked: unasked) { findings.append(finding) }
         if well > 0 {
             findings.insert(
                 Finding(
@@ -49,6 +67,17 @@ struct PathExamination {
                 at: 0)
         }
         return findings
+    }
+
+    /// - Parameter names: of peers that the access rules let this host send no echo requests to.
+    static func finding(unasked names: [String]) -> Finding? {
+        if names.isEmpty { return nil }
+        let more = names.count > 4 ? " and \(names.count - 4) more" : ""
+        return Finding(
+            "path", .unknown,
+            "whether packets of full size get to \(names.prefix(4).joined(separator: ", "))\(more) was not looked at: the "
+                + "access rules let this host send no echo requests there",
+            remedy: "a rule with `icmp` would")
     }
 
     /// Nil where packets of full size come back.
@@ -68,7 +97,7 @@ struct PathExamination {
         guard answer(EchoProbe.smallest(address.family) + 56) == .echoed else {
             return Finding(
                 "path", .warning, "\(name) has a session, and does not answer echo requests at \(address)",
-                remedy: "its firewall or the access rules may refuse them; otherwise look there: `weft doctor`")
+                remedy: "its firewall may refuse them; otherwise look there: `weft doctor`")
         }
         var low = EchoProbe.smallest(address.family) + 56
         var high = mtu
@@ -104,6 +133,7 @@ struct ExitExamination {
     /// Of nodes, by key.
     private let names: [PublicKey: String]
     private let observation: Observation
+    private let permits: EchoPolicy
     /// How many routers beyond the exit are asked. Some say nothing.
     private static let depth: Int32 = 5
 
@@ -117,12 +147,18 @@ struct ExitExamination {
         case blocked
         /// The exit sends nothing on.
         case closed
+        /// Nothing was asked: access rules would refuse it.
+        case forbidden
     }
 
-    init(_ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation) {
+    init(
+        _ desired: DesiredState, _ names: [PublicKey: String], _ observation: Observation,
+        permits: @escaping EchoPolicy
+    ) {
         self.desired = desired
         self.names = names
         self.observation = observation
+        self.permits = permits
     }
 
     /// One for each family that goes out through the exit, while there is a session with it: without, that is told already.
@@ -136,7 +172,9 @@ struct ExitExamination {
                 let source = observation.state.addresses.first(where: { $0.address.family == family })
             else { return nil }
             let probe = EchoProbe(interface: link.name, source: source.address)
-            return Self.finding(Self.look(probe, family), exit: exit, family)
+            let target = Self.target(family)
+            let sight = permits(source.address, target) ? Self.look(probe, at: target) : .forbidden
+            return Self.finding(sight, exit: exit, family)
         }
     }
 
@@ -153,8 +191,11 @@ struct ExitExamination {
 
     /// The target is an address of documentation (RFC 5737, RFC 3849): the request is to end on its way, and never to come
     /// to anybody.
-    private static func look(_ probe: EchoProbe, _ family: IPAddress.Family) -> Sight {
-        let target = family == .v4 ? IPAddress(v4: 0xC633_6401) : IPAddress(v6: 0x2001_0DB8_FFFF_FFFF, 1)
+    private static func target(_ family: IPAddress.Family) -> IPAddress {
+        family == .v4 ? IPAddress(v4: 0xC633_6401) : IPAddress(v6: 0x2001_0DB8_FFFF_FFFF, 1)
+    }
+
+    private static func look(_ probe: EchoProbe, at target: IPAddress) -> Sight {
         func ask(_ hops: Int32) -> EchoProbe.Answer {
             probe.send(to: target, hops: hops, patience: .milliseconds(800))
         }
@@ -194,8 +235,14 @@ struct ExitExamination {
                 "exit", .warning,
                 "there is a session with the exit \(exit), which sends packets on, and nothing comes back from beyond it "
                     + "(\(name))",
-                remedy: "at \(exit): a firewall that drops what is forwarded, access rules without `icmp`, or no "
+                remedy: "at \(exit): a firewall that drops what is forwarded, or no "
                     + "`masquerade`; `weft doctor` there names what it finds. Routers that say nothing look the same")
+        case .forbidden:
+            return Finding(
+                "exit", .unknown,
+                "whether anything answers beyond the exit \(exit) was not looked at: the access rules let this host send no "
+                    + "echo requests to the internet (\(name))",
+                remedy: "a rule with `icmp` would")
         case .closed:
             return Finding(
                 "exit", .error,

@@ -1,7 +1,7 @@
 // Access rules as one host enforces them: maps from flows to counters, for the chains that look into them.
 
 import WeftDiagnostics
-import WeftModel
+package import WeftModel
 
 /// Turns a topology's rules into one host's policy.
 struct AccessCompiler {
@@ -82,6 +82,20 @@ struct AccessCompiler {
         var seen: Set<String> = []
         counters = counters.filter { seen.insert($0.name).inserted }
         return AccessPolicy(lookups: lookups, sets: sets, counters: counters, unmanaged: unmanaged)
+    }
+
+    /// Whether a rule lets an address send echo requests to another. It counts for whoever enforces the rules on the way.
+    func permitsEcho(from source: IPAddress, to destination: IPAddress) -> Bool {
+        guard let rules = topology.access else { return true }
+        let family = source.family
+        let internet = internet(family)
+        func holds(_ subjects: [Located<AccessSubject>], _ address: IPAddress) -> Bool {
+            addresses(subjects, family, internet).overlaps(Addresses(address.number...address.number))
+        }
+        return rules.contains { rule in
+            (rule.ports.isEmpty || rule.ports.contains { $0.value == .icmp })
+                && holds(rule.from, source) && holds(rule.to, destination)
+        }
     }
 
     // MARK: Boxes
@@ -269,6 +283,15 @@ struct AccessCompiler {
             result.append(character)
         }
         return result + "…"
+    }
+}
+
+extension Topology {
+    /// Whether the access rules let an address send echo requests to another of its family at a moment. Without rules all
+    /// may.
+    package func permitsEcho(from source: IPAddress, to destination: IPAddress, at time: UnixTime) -> Bool {
+        AccessCompiler(topology: self, host: 0, isActive: nodes.map { $0.isActive(at: time) }, forwards: true)
+            .permitsEcho(from: source, to: destination)
     }
 }
 

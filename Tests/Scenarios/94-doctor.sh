@@ -126,6 +126,34 @@ enter fra sysctl -qw net.ipv4.ip_forward=0
 lacks "who sends no packets sees none" "the exit fra" "$(weft home doctor --offline)"
 enter fra sysctl -qw net.ipv4.ip_forward=1
 
+# Access rules without icmp: the silence is wanted, and says nothing of the exit or the peer.
+topology_file access.yaml <<'END'
+access: [{from: [home], to: [fra, internet], ports: [tcp/1-65535, udp/1-65535]}]
+END
+converges fra
+converges home
+refuses "access rules without icmp let no echo request out" beyond
+succeeds "which is as it is wanted" weft home doctor
+contains "so nothing is wrong" "Nothing is wrong. 3 things could not be looked at." "$output"
+contains "and what was not looked at is named" \
+    "beyond the exit fra was not looked at: the access rules let this host send no echo requests to the internet (IPv4)" "$output"
+contains "of both families" "to the internet (IPv6)" "$output"
+contains "the path too" "get to fra was not looked at: the access rules" "$output"
+enter fra sysctl -qw net.ipv4.ip_forward=0
+succeeds "with what is not asked nobody is blamed" weft home doctor
+enter fra sysctl -qw net.ipv4.ip_forward=1
+sed -i 's/udp.1-65535/&, icmp/' "$topology/access.yaml"
+converges fra
+converges home
+succeeds "with icmp in the rules" weft home doctor
+contains "all is looked at" "Nothing is wrong." "$output"
+contains "beyond the exit" "beyond the exit fra, routers answer (IPv6)" "$output"
+contains "and at the peer" "answers packets of" "$output"
+lacks "and nothing is left out" "not looked at" "$output"
+rm "$topology/access.yaml"
+converges fra
+converges home
+
 enter home sh -c 'umask 077; mv /etc/weft/private.key /etc/weft/old.key; wg genkey > /etc/weft/private.key'
 exits 1 "a key that is nobody's" weft home doctor
 contains "is named, with the key to put in" "belongs to no node" "$output"

@@ -68,6 +68,7 @@ import WeftRender
         (.refused(IPAddress(v4: 0x0A50_0001)), .error, "10.80.0.1 refuses what is to go on (IPv6)", "default route"),
         (.blocked, .warning, "sends packets on, and nothing comes back from beyond it (IPv6)", "masquerade"),
         (.closed, .error, "sends nothing on (IPv6)", "net.ipv6.conf.all.forwarding"),
+        (.forbidden, .unknown, "let this host send no echo requests to the internet (IPv6)", "a rule with `icmp`"),
     ])
     func anExitIsLookedBeyond(
         _ sight: ExitExamination.Sight, _ level: DoctorDocument.Finding.Level, _ message: String, _ remedy: String
@@ -76,6 +77,34 @@ import WeftRender
         #expect(finding.level == level)
         #expect(finding.message.hasSuffix(message))
         #expect(finding.remedy.contains(remedy))
+    }
+
+    /// Access rules that refuse an echo request say nothing of who would be asked: nothing is sent there.
+    @Test func whoMayNotBeAskedIsNotBlamed() throws {
+        let key = try #require(key)
+        let peer = Peer(
+            publicKey: key, allowedIPs: [try #require(IPPrefix("10.80.0.1/32")), try #require(IPPrefix("0.0.0.0/0"))])
+        var state = HostState(
+            link: Link(name: "no-such-link", mtu: 1420, isUp: true, alias: "weft:corp"), peers: [peer])
+        state.addresses = [InterfaceAddress(host: try #require(IPAddress("10.80.0.2")))]
+        var desired = DesiredState(mesh: "corp", interface: "no-such-link", node: "ana", state: state)
+        desired.peerNames[key] = "fra"
+        let time = UnixTime(seconds: 1_800_000_000)
+        var observation = Observation(state: state, time: time)
+        observation.statistics = [PeerStatistics(lastHandshake: time)]
+        var asked: [String] = []
+        let findings = PathExamination(desired, desired.peerNames, observation) {
+            asked.append("\($0) \($1)")
+            return false
+        }.findings
+        #expect(findings.map(\.level) == [.unknown])
+        #expect(
+            findings.first?.message.contains("get to fra was not looked at: the access rules let this host") == true)
+        #expect(asked == ["10.80.0.2 10.80.0.1"])
+        #expect(PathExamination.finding(unasked: []) == nil)
+        #expect(
+            PathExamination.finding(unasked: ["a", "b", "c", "d", "e"])?.message.contains(
+                "to a, b, c, d and 1 more was") == true)
     }
 
     @Test(arguments: [(nil, true), (false, true), (true, true), (true, false)])

@@ -217,6 +217,22 @@ extension FirewallSet.Element {
         #expect(policy.counters.allSatisfy { $0.name.utf8.count <= 15 })
     }
 
+    /// Who looks for signs of life is told the same as the packets are.
+    @Test(arguments: 300..<330 as Range<UInt64>) func echoesAreJudgedAsTheRulesSay(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let rules = (0..<Int.random(in: 1...4, using: &random)).map { _ in Bed.rule(&random) }
+        let topology = try Bed.topology(rules)
+        for _ in 0..<200 {
+            var packet = Packet.random(&random)
+            packet.transport = packet.source.family == .v4 ? 1 : 58
+            #expect(
+                topology.permitsEcho(from: packet.source, to: packet.destination, at: now)
+                    == (packet.verdict(rules) != nil), "\(packet)")
+        }
+        #expect(try Bed.topology(nil).permitsEcho(from: Bed.addresses4[0], to: Bed.addresses4[1], at: now))
+        #expect(try !Bed.topology([]).permitsEcho(from: Bed.addresses4[0], to: Bed.addresses4[1], at: now))
+    }
+
     private func overlap(
         _ left: FirewallSet.Element, _ right: FirewallSet.Element, _ fields: [FirewallSet.Field]
     ) -> Bool {
