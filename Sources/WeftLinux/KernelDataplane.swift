@@ -148,7 +148,7 @@ package struct KernelDataplane: Dataplane {
         observation.sysctlMemory = memory
         let claimed = (memory.claims[mesh.interface] ?? []).subtracting(interests.sysctls)
         let paths = interests.sysctls + claimed.sorted()
-        observation.state.sysctls = try sysctls.read(paths)
+        observation.state.sysctls = try sysctls.read(paths + memory.companions(ofClaimsBy: mesh.interface))
         observation.fixedSysctls = try sysctls.fixed(paths, of: mesh.interface)
         if !observation.fixedSysctls.isEmpty, observation.state.link?.isUp != true,
             observation.deviceKind.map({ $0 == .kernel }) ?? hasKernelWireGuard()

@@ -64,6 +64,8 @@ struct SysctlRecord: StateRecord {
     struct Original: Codable, Equatable {
         var value: String
         var written: String
+        /// By path; absent where there are none.
+        var companions: [String: String]?
     }
 
     var version = Self.currentVersion
@@ -175,7 +177,9 @@ extension AppliedEndpoint {
 extension SysctlRecord {
     var memory: SysctlMemory {
         SysctlMemory(
-            originals: originals.mapValues { SysctlMemory.Original(value: $0.value, written: $0.written) },
+            originals: originals.mapValues {
+                SysctlMemory.Original(value: $0.value, written: $0.written, companions: $0.companions ?? [:])
+            },
             claims: claims.mapValues { Set($0) })
     }
 }

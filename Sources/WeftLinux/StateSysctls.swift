@@ -19,7 +19,7 @@ package struct StateSysctls: SysctlLedger {
     }
 
     package mutating func record(
-        _ sysctl: Sysctl, over value: String, by interface: String
+        _ sysctl: Sysctl, over value: String, companions: [Sysctl], by interface: String
     ) throws(DataplaneError) {
         try folder.update(SysctlRecord.self, file) { record in
             record = current(record)
@@ -27,8 +27,14 @@ package struct StateSysctls: SysctlLedger {
             claimed.insert(sysctl.path)
             record.claims[interface] = claimed.sorted()
             // The first value stays; what was written last is how ours is told from somebody else's.
-            let first = record.originals[sysctl.path]?.value ?? value
-            record.originals[sysctl.path] = SysctlRecord.Original(value: first, written: sysctl.value)
+            var original =
+                record.originals[sysctl.path]
+                ?? SysctlRecord.Original(
+                    value: value, written: sysctl.value,
+                    companions: companions.isEmpty
+                        ? nil : Dictionary(companions.map { ($0.path, $0.value) }) { first, _ in first })
+            original.written = sysctl.value
+            record.originals[sysctl.path] = original
         }
     }
 

@@ -6,8 +6,10 @@ package import WeftPlan
 /// Durable memory of who claimed which sysctl, and of the value before the first claim (see `SysctlMemory`).
 package protocol SysctlLedger {
     /// Records that `interface` claims `sysctl.path` and is about to write `sysctl.value` over `current`. Where there is
-    /// an original value already, it stays. Returns when the record is on disk.
-    mutating func record(_ sysctl: Sysctl, over current: String, by interface: String) throws(DataplaneError)
+    /// an original value already, it stays, and its companions with it. Returns when the record is on disk.
+    mutating func record(
+        _ sysctl: Sysctl, over current: String, companions: [Sysctl], by interface: String
+    ) throws(DataplaneError)
 
     /// What is recorded now; empty where nothing is, or where the record is of another boot.
     func memory() throws(DataplaneError) -> SysctlMemory

@@ -52,15 +52,19 @@ struct Sysctls {
         do throws(DataplaneError) {
             switch operation {
             case .claim(let sysctl, let current):
-                try ledger.record(sysctl, over: current, by: interface)
+                let companions = try companions(of: sysctl.path, at: current)
+                try ledger.record(sysctl, over: current, companions: companions, by: interface)
                 return try write(sysctl)
             case .hold(let sysctl):
-                try ledger.record(sysctl, over: sysctl.value, by: interface)
+                try ledger.record(sysctl, over: sysctl.value, companions: [], by: interface)
                 return .done
             case .setOwn(let sysctl, _): return try write(sysctl)
-            case .release(let path, _, let restore):
-                // The value first: after a crash in between, the claim is still known, and the value is right already.
+            case .release(let path, _, let restore, let companions):
+                // The values first: after a crash in between, the claim is still known, and what was written is right
+                // already.
                 if let restore { _ = try write(Sysctl(path, restore)) }
+                // Those of interfaces that have gone since are nobody's.
+                for companion in companions where try read(companion.path) != nil { _ = try write(companion) }
                 try ledger.release(path, by: interface)
                 return .done
             case .leave(let sysctl, _):
@@ -69,6 +73,14 @@ struct Sysctls {
             }
         } catch {
             return .failed(error)
+        }
+    }
+
+    /// What the kernel will change along with a setting, and would not make the same again with this value of it.
+    private func companions(of path: String, at value: String) throws(DataplaneError) -> [Sysctl] {
+        guard let turned = ForwardingSwitch(path) else { return [] }
+        return try read(turned.companions(SmallFile.names(in: "\(folder)/\(turned.folder)"))).filter {
+            $0.value != turned.value(of: $0.path, at: value)
         }
     }
 

@@ -96,10 +96,14 @@ package struct SysctlMemory: Hashable, Sendable {
         package var value: String
         /// The value that was written then.
         package var written: String
+        /// By path: values before of settings that the kernel changes along with this one, where it does not make them the
+        /// same again with it (see `ForwardingSwitch`).
+        package var companions: [String: String]
 
-        package init(value: String, written: String) {
+        package init(value: String, written: String, companions: [String: String] = [:]) {
             self.value = value
             self.written = written
+            self.companions = companions
         }
     }
 
@@ -107,6 +111,11 @@ package struct SysctlMemory: Hashable, Sendable {
     package var originals: [String: Original]
     /// Paths, by interface.
     package var claims: [String: Set<String>]
+
+    /// What an interface's claims call for besides the settings themselves, in order.
+    package func companions(ofClaimsBy interface: String) -> [String] {
+        (claims[interface] ?? []).flatMap { originals[$0].map { Array($0.companions.keys) } ?? [] }.sorted()
+    }
 
     package init(originals: [String: Original] = [:], claims: [String: Set<String>] = [:]) {
         self.originals = originals

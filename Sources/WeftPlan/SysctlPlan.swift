@@ -10,15 +10,16 @@ package enum SysctlOperation: Hashable, Sendable {
     /// Write a value of the mesh's own link. It goes with the link, so nobody claims it and nobody restores it. `from` is
     /// nil where the link is made by the same plan.
     case setOwn(Sysctl, from: String?)
-    /// End the claim. `restore` is the value from before the first claim, nil where it stays as it is.
-    case release(path: String, from: String, restore: String?)
+    /// End the claim. `restore` is the value from before the first claim, nil where it stays as it is. `companions` are
+    /// written after it, because the kernel sets them along with it.
+    case release(path: String, from: String, restore: String?, companions: [Sysctl] = [])
     /// End the claim, where the meshes of other interfaces need the value still: the setting stays.
     case leave(Sysctl, to: [String])
 
     package var path: String {
         switch self {
         case .claim(let sysctl, _), .hold(let sysctl), .setOwn(let sysctl, _), .leave(let sysctl, _): sysctl.path
-        case .release(let path, _, _): path
+        case .release(let path, _, _, _): path
         }
     }
 
@@ -27,7 +28,7 @@ package enum SysctlOperation: Hashable, Sendable {
         switch self {
         case .claim(let sysctl, _), .setOwn(let sysctl, _): sysctl
         case .hold, .leave: nil
-        case .release(let path, _, let restore): restore.map { Sysctl(path, $0) }
+        case .release(let path, _, let restore, _): restore.map { Sysctl(path, $0) }
         }
     }
 }
@@ -77,9 +78,12 @@ struct SysctlPlan {
             let original = memory.originals[path]
             let ours = original.map { $0.written == value } ?? false
             let restore = ours && original?.value != value ? original?.value : nil
-            let operation = Operation.sysctl(.release(path: path, from: value, restore: restore))
+            let forwarding = ForwardingSwitch(path)
+            let companions = forwarding.map { $0.companions(of: original, at: value, restore, values) } ?? []
+            let operation = Operation.sysctl(
+                .release(path: path, from: value, restore: restore, companions: companions))
             // Everybody's packets, not the mesh's alone.
-            if restore == "0", let family = Self.forwarding[path] {
+            if restore == "0", let family = forwarding?.family.name {
                 release.append(
                     PlannedOperation(operation, effect: .outage, scope: "all \(family) that this host forwards"))
             } else {
@@ -87,9 +91,6 @@ struct SysctlPlan {
             }
         }
     }
-
-    /// The switches without which a host forwards nothing of a family.
-    private static let forwarding = ["net/ipv4/ip_forward": "IPv4", "net/ipv6/conf/all/forwarding": "IPv6"]
 
     /// What is to be written, and cannot.
     func obstacles(among fixed: [Sysctl]) -> [ForeignObject] {
@@ -112,5 +113,17 @@ struct SysctlPlan {
                     + "`sysctl -w \(assignment)` on the host where it has the host's network; or mount /proc/sys writable."
             )
         }
+    }
+}
+
+extension ForwardingSwitch {
+    /// Those that were set otherwise than the kernel does, before the first claim: once the switch is as it was then, and
+    /// where nobody else has set them since.
+    fileprivate func companions(
+        of original: SysctlMemory.Original?, at value: String, _ restore: String?, _ live: [String: String]
+    ) -> [Sysctl] {
+        guard let original, restore ?? value == original.value else { return [] }
+        return original.companions.filter { live[$0.key] == self.value(of: $0.key, at: value) }
+            .sorted { $0.key < $1.key }.map { Sysctl($0.key, $0.value) }
     }
 }

@@ -71,8 +71,14 @@ extension SysctlOperation {
         case .hold(let sysctl): return "\(name) is \(sysctl.value.visible) already, and is needed from now on"
         case .setOwn(let sysctl, let old):
             return name + (old.map { " \($0.visible) →" } ?? " =") + " \(sysctl.value.visible)"
-        case .release(_, let old, let restore?): return "\(name) \(old.visible) → \(restore.visible), as before weft"
-        case .release(_, let old, nil): return "\(name) is needed no longer, and stays \(old.visible)"
+        case .release(_, let old, let restore, let companions):
+            let others = companions.map { "\(Sysctl.dotted($0.path).visible) = \($0.value.visible)" }
+            guard let restore else {
+                return "\(name) is needed no longer, and stays \(old.visible)"
+                    + (others.isEmpty ? "" : "; \(enumerated(others)), as before weft")
+            }
+            return "\(name) \(old.visible) → \(restore.visible)"
+                + (others.isEmpty ? "" : ", and with it \(enumerated(others))") + ", as before weft"
         case .leave(let sysctl, let others):
             let holders = enumerated(others.map(\.visible))
             return "\(name) is still needed on \(holders), and stays \(sysctl.value.visible)"

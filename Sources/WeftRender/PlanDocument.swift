@@ -106,6 +106,7 @@ package struct PlanDocument: Codable, Hashable, Sendable {
         // Sysctl.
         package var value: String?
         package var claimed: Bool?
+        package var companions: [StateDocument.Sysctl]?
     }
 
     /// How a live peer's allowed IPs change.

@@ -278,9 +278,11 @@ extension PlanDocument.Operation {
         case .setOwn(let sysctl, let old):
             before = old.map { .init(value: $0, claimed: false) }
             after = .init(value: sysctl.value, claimed: false)
-        case .release(_, let value, let restore):
+        case .release(_, let value, let restore, let companions):
             before = .init(value: value, claimed: true)
-            after = .init(value: restore ?? value, claimed: false)
+            after = .init(
+                value: restore ?? value, claimed: false,
+                companions: companions.isEmpty ? nil : companions.map { .init(path: $0.path, value: $0.value) })
         case .leave(let sysctl, _):
             before = .init(value: sysctl.value, claimed: true)
             after = .init(value: sysctl.value, claimed: false)

@@ -32,13 +32,22 @@ fra
 # interface comes up: that is nobody's to take back.)
 settings() {
     enter "$1" sh -c 'cd /proc/sys/net && grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/*/accept_ra \
-        ipv4/conf/all/src_valid_mark ipv4/conf/all/rp_filter' | grep -v /wg
+        ipv4/conf/all/src_valid_mark ipv4/conf/all/rp_filter ipv[46]/conf/*/forwarding \
+        ipv[46]/conf/*/accept_redirects' | grep -v /wg
     enter "$1" nft list tables
     enter "$1" ip rule
     enter "$1" ip -6 rule
 }
 echoes="icmp or (icmp6 and (ip6[40] == 128 or ip6[40] == 129))"
+# A hardened host that passes on what comes in by one interface. Both go with forwarding in the kernel.
+companions="net.ipv4.conf.all.accept_redirects net.ipv4.conf.br0.forwarding net.ipv6.conf.br0.forwarding"
+enter gate sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.br0.forwarding=1 net.ipv6.conf.br0.forwarding=1
 before=$(settings gate)
+enter gate sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+enter gate sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+same "the kernel loses these where forwarding comes and goes" "1 0 0" "$(enter gate sysctl -n $companions | paste -sd' ')"
+enter gate sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.br0.forwarding=1 net.ipv6.conf.br0.forwarding=1
+same "gate is hardened" "$before" "$(settings gate)"
 
 # -------------------------------------------------------------------------------------- a network behind a node
 
@@ -244,6 +253,8 @@ same "gate still forwards for the second" "1 1" \
 topology=$lab
 unchanged gate "which has nothing to do"
 succeeds "the second goes" weft gate down
+contains "which says what it gives back" "net.ipv4.ip_forward 1 → 0, and with it net.ipv4.conf.all.accept_redirects = 0" "$output"
+contains "in IPv6 too" "and with it net.ipv6.conf.br0.forwarding = 1, as before weft" "$output"
 same "gate is as it was before both" "$before" "$(settings gate)"
 
 topology=$test

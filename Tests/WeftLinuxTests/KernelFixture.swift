@@ -14,9 +14,13 @@ final class TestLedger: SysctlLedger {
 
     func memory() throws(DataplaneError) -> SysctlMemory { stored }
 
-    func record(_ sysctl: Sysctl, over current: String, by interface: String) throws(DataplaneError) {
-        let original = stored.originals[sysctl.path]?.value ?? current
-        stored.originals[sysctl.path] = SysctlMemory.Original(value: original, written: sysctl.value)
+    func record(
+        _ sysctl: Sysctl, over current: String, companions: [Sysctl], by interface: String
+    ) throws(DataplaneError) {
+        let new = SysctlMemory.Original(
+            value: current, written: sysctl.value,
+            companions: Dictionary(uniqueKeysWithValues: companions.map { ($0.path, $0.value) }))
+        stored.originals[sysctl.path, default: new].written = sysctl.value
         stored.claims[interface, default: []].insert(sysctl.path)
     }
 

@@ -267,6 +267,46 @@ struct KernelNetworkTests {
         }
     }
 
+    /// Forwarding brings others along in this kernel as `ForwardingSwitch` has it; and they are given back.
+    @Test func givesBackWhatTheKernelChangesAlong() throws {
+        try onKernel { plane, fixture in
+            #expect(shell("ip link add d0 type bridge && ip link add d1 type bridge"))
+            let switches = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]
+            let others = ["net/ipv4/conf/d0/forwarding", "net/ipv6/conf/d0/forwarding"]
+            let hardened = ["net/ipv4/conf/all/accept_redirects"]
+            func settings() -> String {
+                output("cd /proc/sys && grep -H . net/ipv[46]/conf/*/forwarding net/ipv[46]/conf/*/accept_redirects")
+            }
+            for path in switches + hardened { shell("echo 0 > /proc/sys/\(path)") }
+            for path in others { shell("echo 1 > /proc/sys/\(path)") }
+            let before = settings()
+            let claims = switches.map { Operation.sysctl(.claim(Sysctl($0, "1"), from: "0")) }
+            #expect(plane.perform(claims, for: fixture.mesh) == [.done, .done])
+            #expect(!settings().contains("d1/forwarding:0"))
+            let companions = [hardened[0]: "0", others[0]: "1"]
+            #expect(fixture.ledger.stored.originals[switches[0]]?.companions == companions)
+            #expect(fixture.ledger.stored.originals[switches[1]]?.companions == [others[1]: "1"])
+            // They are read with the claims.
+            let live = try plane.observe(fixture.mesh, Interests(sysctls: [])).state.sysctls.map(\.path)
+            #expect(Set(live) == Set(switches + hardened + others))
+            let bare = switches.map { Operation.sysctl(.release(path: $0, from: "1", restore: "0")) }
+            #expect(plane.perform(bare, for: fixture.mesh) == [.done, .done])
+            #expect(settings() != before)
+            #expect(output("cat /proc/sys/\(hardened[0])") == "1\n")
+            #expect(output("cat /proc/sys/\(others[0]) /proc/sys/\(others[1])") == "0\n0\n")
+            let gone = Sysctl("net/ipv4/conf/d9/forwarding", "1")
+            let releases = [
+                Operation.sysctl(
+                    .release(
+                        path: switches[0], from: "1", restore: "0",
+                        companions: [Sysctl(hardened[0], "0"), Sysctl(others[0], "1"), gone])),
+                .sysctl(.release(path: switches[1], from: "1", restore: "0", companions: [Sysctl(others[1], "1")])),
+            ]
+            #expect(plane.perform(releases, for: fixture.mesh) == [.done, .done])
+            #expect(settings() == before)
+        }
+    }
+
     @Test func twoMeshesKeepApart() throws {
         try onKernel { plane, fixture in
             let lab = MeshIdentity(mesh: "lab", interface: "wg1")

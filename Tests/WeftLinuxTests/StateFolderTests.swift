@@ -284,7 +284,7 @@ import WeftPlan
                     var ledger = StateSysctls(StateFolder(path: path, namespace: "host", bootID: "a"))
                     for round in 0..<5 {
                         let sysctl = Sysctl("net/\(index)/\(round)", "1")
-                        try ledger.record(sysctl, over: "0", by: "wg\(index)")
+                        try ledger.record(sysctl, over: "0", companions: [], by: "wg\(index)")
                     }
                 }
             }
@@ -325,8 +325,8 @@ import WeftPlan
         func names() -> [String] { SmallFile.names(in: "\(temporary.path)/state/host").sorted() }
         let lock = try state.lock("wg0")
         try state.store(memory(), of: "wg0")
-        try ledger.record(Sysctl("a", "1"), over: "0", by: "wg0")
-        try ledger.record(Sysctl("a", "1"), over: "0", by: "wg1")
+        try ledger.record(Sysctl("a", "1"), over: "0", companions: [], by: "wg0")
+        try ledger.record(Sysctl("a", "1"), over: "0", companions: [], by: "wg1")
         try ledger.release("a", by: "wg0")
         try state.forget("wg0")
         // What another mesh claims is kept.
@@ -428,8 +428,8 @@ import WeftPlan
     @Test func theFirstValueStaysUntilTheLastClaimEnds() throws {
         var ledger = ledger()
         let forwarding = Sysctl("net/ipv4/ip_forward", "1")
-        try ledger.record(forwarding, over: "0", by: "wg0")
-        try ledger.record(forwarding, over: "1", by: "wg1")
+        try ledger.record(forwarding, over: "0", companions: [], by: "wg0")
+        try ledger.record(forwarding, over: "1", companions: [], by: "wg1")
         #expect(
             try ledger.memory()
                 == SysctlMemory(
@@ -442,18 +442,38 @@ import WeftPlan
         #expect(try ledger.memory() == SysctlMemory())
     }
 
+    /// What the kernel changes along with a setting is remembered as it was before the first claim.
+    @Test func theFirstCompanionsStayToo() throws {
+        var ledger = ledger()
+        let forwarding = Sysctl("net/ipv4/ip_forward", "1")
+        let redirects = Sysctl("net/ipv4/conf/all/accept_redirects", "0")
+        try ledger.record(forwarding, over: "0", companions: [redirects], by: "wg0")
+        try ledger.record(
+            forwarding, over: "0", companions: [Sysctl("net/ipv4/conf/br0/forwarding", "1")], by: "wg1")
+        #expect(try ledger.memory().originals[forwarding.path]?.companions == [redirects.path: "0"])
+        #expect(try ledger.memory().companions(ofClaimsBy: "wg1") == [redirects.path])
+        #expect(try ledger.memory().companions(ofClaimsBy: "wg2") == [])
+        try ledger.release(forwarding.path, by: "wg0")
+        try ledger.release(forwarding.path, by: "wg1")
+        #expect(try ledger.memory() == SysctlMemory())
+        // One that was right already has none, even if it is written later.
+        try ledger.record(forwarding, over: "1", companions: [], by: "wg0")
+        try ledger.record(forwarding, over: "0", companions: [redirects], by: "wg0")
+        #expect(try ledger.memory().originals[forwarding.path] == .init(value: "1", written: "1"))
+    }
+
     @Test func aRebootVoidsIt() throws {
         var old = ledger()
-        try old.record(Sysctl("a", "1"), over: "0", by: "wg0")
+        try old.record(Sysctl("a", "1"), over: "0", companions: [], by: "wg0")
         var new = ledger(boot: "b")
         #expect(try new.memory() == SysctlMemory())
-        try new.record(Sysctl("b", "1"), over: "0", by: "wg0")
+        try new.record(Sysctl("b", "1"), over: "0", companions: [], by: "wg0")
         #expect(try new.memory().originals.keys.sorted() == ["b"])
     }
 
     @Test func anInterfaceOfAnyNameHasItsOwnFile() throws {
         var ledger = ledger()
-        try ledger.record(Sysctl("a", "1"), over: "0", by: "sysctls")
+        try ledger.record(Sysctl("a", "1"), over: "0", companions: [], by: "sysctls")
         let folder = StateFolder(path: temporary.path, namespace: "host", bootID: "a")
         try folder.store(programToken: "t", of: "sysctls")
         #expect(try ledger.memory().claims["sysctls"] == ["a"])

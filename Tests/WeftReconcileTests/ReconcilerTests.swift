@@ -388,6 +388,58 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         }
     }
 
+    /// The kernel changes others along with a switch of forwarding. They are given back with it, as they were or as somebody
+    /// has set them since.
+    @Test(arguments: ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"])
+    func whatGoesWithForwardingIsGivenBack(path: String) throws {
+        let isFour = path == "net/ipv4/ip_forward"
+        let folder = isFour ? "net/ipv4/conf" : "net/ipv6/conf"
+        let redirects = "\(folder)/all/accept_redirects"
+        func forwarding(_ interface: String) -> String { "\(folder)/\(interface)/forwarding" }
+        let before = [
+            path: "0", redirects: "0", forwarding("default"): "0", forwarding("eth0"): "0", forwarding("br0"): "1",
+            forwarding("usb0"): "1",
+        ]
+        func up() throws -> Host {
+            var desired = random(4)
+            desired.state.sysctls = [Sysctl(path, "1")]
+            var host = Host()
+            host.kernel.sysctls = before
+            #expect(try host.apply(desired).isConverged)
+            #expect(host.kernel.sysctls[path] == "1" && host.kernel.sysctls[forwarding("eth0")] == "1")
+            return host
+        }
+        func down(_ host: Host) throws -> [String: String] {
+            var host = host
+            #expect(try host.apply(nil).isConverged)
+            #expect(host.kernel.sysctlMemory.originals.isEmpty)
+            return host.kernel.sysctls
+        }
+        #expect(try down(up()) == before)
+        // The switch is as before already: weft was killed there, or somebody turned it off.
+        var host = try up()
+        host.kernel.write(Sysctl(path, "0"))
+        #expect(host.kernel.sysctls[forwarding("br0")] == "0")
+        #expect(try down(host) == before)
+        host.kernel.write(Sysctl(forwarding("br0"), "1"))
+        #expect(try down(host) == before)
+        // What somebody has set since, and an interface that has gone.
+        host = try up()
+        host.kernel.write(Sysctl(forwarding("br0"), "0"))
+        if isFour { host.kernel.write(Sysctl(redirects, "1")) }
+        host.kernel.sysctls[forwarding("usb0")] = nil
+        var theirs = before
+        theirs[forwarding("br0")] = "0"
+        if isFour { theirs[redirects] = "1" }
+        theirs[forwarding("usb0")] = nil
+        #expect(try down(host) == theirs)
+        // Somebody has need of another value of the switch: then all that goes with it is theirs.
+        host = try up()
+        host.kernel.write(Sysctl(path, "2"))
+        let needed = host.kernel.sysctls.filter { !$0.key.contains("/wg0/") }
+        #expect(try down(host) == needed)
+    }
+
     /// A setting of the mesh's own link is written once that is there, put right again, and forgotten with it.
     @Test func aSettingOfTheOwnLinkGoesWithIt() throws {
         var desired = random(3)

@@ -47,7 +47,8 @@ import WeftStatus
             PlannedOperation(.sysctl(.hold(Sysctl(poison, poison)))),
             PlannedOperation(.sysctl(.setOwn(Sysctl(poison, poison), from: poison))),
             PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: poison))),
-            PlannedOperation(.sysctl(.release(path: poison, from: poison, restore: nil))),
+            PlannedOperation(
+                .sysctl(.release(path: poison, from: poison, restore: nil, companions: [Sysctl(poison, poison)]))),
             PlannedOperation(.sysctl(.leave(Sysctl(poison, poison), to: [poison]))),
             PlannedOperation(.link(.remove(interface: poison)), effect: .outage, scope: poison),
         ]

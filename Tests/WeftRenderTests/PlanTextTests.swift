@@ -96,11 +96,14 @@ import WeftPlan
     @Test func down() throws {
         let desired = Samples.desired
         var live = desired.state
-        live.sysctls = [Sysctl("net/ipv4/ip_forward", "1")]
+        live.sysctls = [Sysctl("net/ipv4/ip_forward", "1"), Sysctl("net/ipv4/conf/all/accept_redirects", "0")]
         let observation = Observation(
             state: live,
             sysctlMemory: SysctlMemory(
-                originals: ["net/ipv4/ip_forward": .init(value: "0", written: "1")],
+                originals: [
+                    "net/ipv4/ip_forward": .init(
+                        value: "0", written: "1", companions: ["net/ipv4/conf/all/accept_redirects": "0"])
+                ],
                 claims: ["wg0": ["net/ipv4/ip_forward"]]),
             statistics: live.peers.map { _ in PeerStatistics() },
             foreign: [

@@ -58,7 +58,10 @@ extension Samples {
                 .address(.remove(InterfaceAddress(host: address("10.80.0.9")), interface: "wg0")), effect: .outage,
                 scope: "connections of 10.80.0.9 only"),
             PlannedOperation(
-                .sysctl(.release(path: "net/ipv6/conf/all/forwarding", from: "1", restore: "0")), effect: .outage,
+                .sysctl(
+                    .release(
+                        path: "net/ipv6/conf/all/forwarding", from: "1", restore: "0",
+                        companions: [Sysctl("net/ipv6/conf/br0/forwarding", "1")])), effect: .outage,
                 scope: "all IPv6 that this host forwards"),
             PlannedOperation(.sysctl(.release(path: "net/ipv4/conf/eth0.7/rp_filter", from: "2", restore: nil))),
             PlannedOperation(.sysctl(.claim(Sysctl("net/ipv4/ip_forward", "1"), from: "0"))),

@@ -193,7 +193,9 @@ struct NoPrograms: UserspaceDevices {
 
 /// No sysctls here.
 struct NoMemory: SysctlLedger {
-    func record(_ sysctl: Sysctl, over current: String, by interface: String) throws(DataplaneError) {}
+    func record(
+        _ sysctl: Sysctl, over current: String, companions: [Sysctl], by interface: String
+    ) throws(DataplaneError) {}
     func memory() throws(DataplaneError) -> SysctlMemory { SysctlMemory() }
     func release(_ path: String, by interface: String) throws(DataplaneError) {}
 }

@@ -83,7 +83,10 @@ package struct ModelKernel: Dataplane {
         var observation = Observation(time: now)
         if links[mesh.reservedName] != nil { observation.halfMadeLink = mesh.reservedName }
         let claimed = (sysctlMemory.claims[mesh.interface] ?? []).subtracting(paths).sorted()
-        observation.state.sysctls = (paths + claimed).compactMap { path in sysctls[path].map { Sysctl(path, $0) } }
+        let companions = sysctlMemory.companions(ofClaimsBy: mesh.interface)
+        observation.state.sysctls = (paths + claimed + companions).compactMap { path in
+            sysctls[path].map { Sysctl(path, $0) }
+        }
         observation.sysctlMemory = sysctlMemory
         observation.fixedSysctls = observation.state.sysctls.filter { fixedSysctls.contains($0.path) }
         observation.state.routes = routes.filter { isOurs($0, mesh) }.map(\.route)
@@ -319,6 +322,22 @@ package struct ModelKernel: Dataplane {
         return .done
     }
 
+    /// Sets a setting, and what goes with it.
+    package mutating func write(_ sysctl: Sysctl) {
+        if sysctls.updateValue(sysctl.value, forKey: sysctl.path) == sysctl.value { return }
+        guard let turned = ForwardingSwitch(sysctl.path) else { return }
+        for path in companions(of: turned).keys { sysctls[path] = turned.value(of: path, at: sysctl.value) }
+    }
+
+    private func companions(of turned: ForwardingSwitch) -> [String: String] {
+        let names = sysctls.keys.compactMap { path -> String? in
+            let parts = path.split(separator: "/")
+            return path.hasPrefix(turned.folder + "/") && parts.count == 5 ? String(parts[3]) : nil
+        }
+        let paths = Set(turned.companions(names))
+        return sysctls.filter { paths.contains($0.key) }
+    }
+
     private mutating func apply(_ operation: SysctlOperation, _ mesh: MeshIdentity) throws(DataplaneError) -> Outcome {
         if let written = operation.written, fixedSysctls.contains(written.path), sysctls[written.path] != written.value
         {
@@ -327,16 +346,22 @@ package struct ModelKernel: Dataplane {
         switch operation {
         case .claim(let sysctl, let from):
             if sysctlMemory.originals[sysctl.path] == nil {
-                sysctlMemory.originals[sysctl.path] = SysctlMemory.Original(value: from, written: sysctl.value)
+                var original = SysctlMemory.Original(value: from, written: sysctl.value)
+                if let turned = ForwardingSwitch(sysctl.path) {
+                    original.companions = companions(of: turned).filter {
+                        $0.value != turned.value(of: $0.key, at: from)
+                    }
+                }
+                sysctlMemory.originals[sysctl.path] = original
             }
             sysctlMemory.claims[mesh.interface, default: []].insert(sysctl.path)
-            sysctls[sysctl.path] = sysctl.value
+            write(sysctl)
         case .hold(let sysctl):
             sysctlMemory.claims[mesh.interface, default: []].insert(sysctl.path)
-        case .setOwn(let sysctl, _):
-            sysctls[sysctl.path] = sysctl.value
-        case .release(let path, _, let restore):
-            if let restore { sysctls[path] = restore }
+        case .setOwn(let sysctl, _): write(sysctl)
+        case .release(let path, _, let restore, let companions):
+            if let restore { write(Sysctl(path, restore)) }
+            for companion in companions where sysctls[companion.path] != nil { write(companion) }
             sysctlMemory.claims[mesh.interface]?.remove(path)
             if !sysctlMemory.claims.contains(where: { $0.value.contains(path) }) { sysctlMemory.originals[path] = nil }
         case .leave(let sysctl, _):
