@@ -107,3 +107,16 @@ extension FirewallSet.Element {
         self.init(lower, upper)
     }
 }
+
+extension Topology {
+    /// What `internet` means in access rules: all that is neither in the mesh nor behind one of its nodes. Link-local addresses
+    /// are beyond nobody; at one of them, clouds give a machine its credentials.
+    func internet(_ family: IPAddress.Family) -> Ranges<UInt128> {
+        let linkLocal =
+            family == .v4
+            ? IPPrefix(IPAddress(v4: 0xA9FE_0000), length: 16) : IPPrefix(IPAddress(v6: 0xFE80 << 48, 0), length: 10)
+        let known = mesh.addresses.map(\.value) + nodes.flatMap { $0.allowedIPs.map(\.value) } + [linkLocal]
+        let all = Ranges<UInt128>(0...(family == .v4 ? UInt128(UInt32.max) : UInt128.max))
+        return all.subtracting(Ranges(known.filter { $0.family == family }.map(\.range)))
+    }
+}

@@ -133,7 +133,7 @@ struct AccessCompiler {
         reaches: (Addresses, Addresses) -> [(Addresses, Addresses)]
     ) -> Boxes {
         var byTransport: [RulePart.Transport?: AccessBoxes] = [:]
-        let internet = internet(family)
+        let internet = topology.internet(family)
         for (rule, name) in zip(rules, names) {
             let reaches = reaches(addresses(rule.from, family, internet), addresses(rule.to, family, internet))
             for (sources, destinations) in reaches where !sources.isEmpty && !destinations.isEmpty {
@@ -204,13 +204,6 @@ struct AccessCompiler {
             topology.nodes[host].addresses.filter { $0.value.family == family }.map {
                 $0.value.number...$0.value.number
             })
-    }
-
-    /// All that is neither in the mesh nor behind one of its nodes.
-    private func internet(_ family: IPAddress.Family) -> Addresses {
-        let known = topology.mesh.addresses.map(\.value) + topology.nodes.flatMap { $0.allowedIPs.map(\.value) }
-        let all = Addresses(0...(family == .v4 ? UInt128(UInt32.max) : UInt128.max))
-        return all.subtracting(Addresses(known.filter { $0.family == family }.map(\.range)))
     }
 
     private func unmanagedAddresses(_ family: IPAddress.Family) -> Addresses {

@@ -67,13 +67,8 @@ private struct SubjectAddresses {
     init(_ topology: Topology, _ groups: [String: Int]) {
         self.topology = topology
         self.groups = groups
-        let inside = topology.mesh.addresses.map(\.value) + topology.nodes.flatMap { $0.allowedIPs.map(\.value) }
-        var internet: Reach = [:]
-        for family in IPAddress.Family.allCases {
-            let all = Ranges<UInt128>(0...(family == .v4 ? UInt128(UInt32.max) : UInt128.max))
-            internet[family] = all.subtracting(Ranges(inside.filter { $0.family == family }.map(\.range)))
-        }
-        self.internet = internet
+        internet = Dictionary(
+            uniqueKeysWithValues: IPAddress.Family.allCases.map { ($0, topology.internet($0)) })
     }
 
     /// Families without an address are absent.

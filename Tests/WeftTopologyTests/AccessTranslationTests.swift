@@ -177,6 +177,25 @@ extension ModelFirewall {
         }
     }
 
+    /// Clouds give a machine its credentials at a link-local address; what is behind a node has to be named.
+    @Test func theInternetIsNeitherNearNorBehindANode() throws {
+        let exit = "allowedIPs: [172.17.0.0/16, \"fd00:17::/64\"]"
+        let both = ("10.80.0.1, \"fd80::1\"", "10.80.1.7, \"fd80::107\"")
+        let mesh = try topology(
+            exit: "masquerade: true\n    \(exit)", more: "access: [{from: [ana], to: [internet]}]",
+            ranges: "10.80.0.0/16, \"fd80::/48\"", addresses: both)
+        for (peer, target, fate) in [
+            ("10.80.1.7", "198.51.100.9", .accepted), ("10.80.1.7", "192.168.9.9", .accepted),
+            ("10.80.1.7", "169.254.169.254", .refused), ("10.80.1.7", "172.17.0.2", .refused),
+            ("fd80::107", "2001:db8::9", .accepted), ("fd80::107", "fe80::a9fe:a9fe", .refused),
+            ("fd80::107", "fd00:17::2", .refused),
+        ] as [(String, String, ModelFirewall.Verdict)] {
+            var firewall = try mesh.firewall(of: "fra")
+            let ways = try exchange(peer, to: (target, 80), ledTo: (target, 80), from: "wg0", to: "eth0")
+            #expect(firewall.forward(ways) == fate, "\(target)")
+        }
+    }
+
     /// Not at the host's own other addresses, not at a port that it publishes there.
     @Test(arguments: [("10.80.1.7", "198.51.100.9", "192.168.7.1"), ("fd80::107", "2001:db8::9", "fd00:7::1")])
     func theInternetLiesBeyondTheHost(_ peer: String, _ outside: String, _ own: String) throws {
