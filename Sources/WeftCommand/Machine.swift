@@ -215,7 +215,8 @@ struct Machine {
     func endpointsWithoutRoute(_ desired: DesiredState, _ live: HostState) throws(DataplaneError) -> Set<IPAddress> {
         let endpoints = (desired.state.peers + live.peers).compactMap { $0.endpoint?.address }
         return try addressesWithoutRoute(
-            among: Set(endpoints), mark: desired.state.device?.fwMark ?? 0, transports: transports)
+            among: Set(endpoints), mark: desired.state.device?.fwMark ?? 0, of: desired.identity, transports: transports
+        )
     }
 
     // MARK: Memory

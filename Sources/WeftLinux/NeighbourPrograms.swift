@@ -125,6 +125,11 @@ struct NeighbourRemedies {
             case .tunnelIn, .deliver: break
             }
         }
+        if targets.contains(where: \.isDefault) {
+            return
+                "The kill switch of \(other) refuses this mesh's full tunnel: take `useExit` or `killSwitch` out of this node in "
+                + "one of the two meshes."
+        }
         var names: [String] = []
         for target in targets.sorted().map({ $0.isHost ? "\($0.address)" : "\($0)" }) where !names.contains(target) {
             names.append(target)

@@ -69,6 +69,9 @@ struct LiveRule: Hashable {
             selectors = []
             action = .lookupMain(to: destination)
             isExact = !isInverted
+        } else if table == Route.mainTable, mask == .max, suppressedLength == nil {
+            action = .lookupMainIfMarked(mark)
+            isExact = !isInverted
         } else if table == Route.mainTable, mark == 0, mask == 0 {
             action = .lookupMainWithoutDefault
             isExact = !isInverted && suppressedLength == 0

@@ -287,7 +287,7 @@ struct PolicyRules {
             var isInverted = false
             var destination: IPPrefix?
             switch rule.key.action {
-            case .lookupMainWithoutDefault: break
+            case .lookupMainWithoutDefault, .lookupMainIfMarked: break
             case .lookupMain(let prefix): destination = prefix
             case .lookupUnlessMarked(_, let number): (table, isInverted) = (number, true)
             }
@@ -300,6 +300,7 @@ struct PolicyRules {
             switch rule.key.action {
             case .lookupMain(let prefix): encoder.attribute(UInt16(FRA_DST), prefix.address)
             case .lookupMainWithoutDefault: encoder.attribute(UInt16(FRA_SUPPRESS_PREFIXLEN), UInt32(0))
+            case .lookupMainIfMarked(let mark): encoder.attribute(UInt16(FRA_FWMARK), mark)
             case .lookupUnlessMarked(let mark, _):
                 encoder.attribute(UInt16(FRA_FWMARK), mark)
                 encoder.attribute(UInt16(FRA_FWMASK), MeshIdentity.mask(of: mark))

@@ -61,14 +61,22 @@ struct RouteLookup {
 
 /// Those of the addresses to which the kernel has no route, or refuses packets, in the calling thread's network namespace.
 ///
-/// - Parameter mark: of the packets; 0 for none.
+/// - Parameters:
+///   - mark: that the packets of the mesh's tunnel are to have; 0 for none. They have another one where its rules, as they are,
+///     go by that.
 package func addressesWithoutRoute(
-    among addresses: Set<IPAddress>, mark: UInt32,
+    among addresses: Set<IPAddress>, mark: UInt32, of mesh: MeshIdentity,
     transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
 ) throws(DataplaneError) -> Set<IPAddress> {
     let lookup = try RouteLookup(transports: transports)
+    let liveMark = try lookup.tunnelMark(of: mesh)
+    let marks = liveMark == 0 ? [mark] : [mark, liveMark]
     var lost: Set<IPAddress> = []
-    for address in addresses where try !lookup.hasRoute(to: address, mark: mark) { lost.insert(address) }
+    for address in addresses {
+        var isReached = false
+        for mark in marks where !isReached { isReached = try lookup.hasRoute(to: address, mark: mark) }
+        if !isReached { lost.insert(address) }
+    }
     return lost
 }
 

@@ -24,6 +24,8 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         case lookupMainWithoutDefault
         /// `to PREFIX lookup main`: what goes there stays beside the tunnel, by the default route too.
         case lookupMain(to: IPPrefix)
+        /// `fwmark MARK lookup main`: while the tunnel's own packets get another mark, and its rule still goes by the old one.
+        case lookupMainIfMarked(UInt32)
         /// `not fwmark MARK lookup TABLE`: all that is not the tunnel's own, nor any other of Weft's tunnels' (see
         /// `MeshIdentity.mask`).
         case lookupUnlessMarked(mark: UInt32, table: UInt32)
@@ -32,6 +34,7 @@ package struct PolicyRule: ConfiguredObject, Hashable {
             switch self {
             case .lookupMainWithoutDefault: 0
             case .lookupMain: 1
+            case .lookupMainIfMarked(let mark): 2 << 32 | UInt64(mark)
             case .lookupUnlessMarked(let mark, let table): 1 << 63 | UInt64(mark & 0x7FFF_FFFF) << 32 | UInt64(table)
             }
         }
@@ -55,6 +58,7 @@ package struct PolicyRule: ConfiguredObject, Hashable {
         return switch key.action {
         case .lookupMainWithoutDefault: "lookup main suppress_prefixlength 0"
         case .lookupMain(let prefix): "to \(prefix) lookup main"
+        case .lookupMainIfMarked(let mark): "fwmark 0x\(String(mark, radix: 16)) lookup main"
         case .lookupUnlessMarked(let mark, let table): "not \(MeshIdentity.words(forMark: mark)) lookup \(table)"
         }
     }

@@ -186,7 +186,7 @@ private struct Reach {
         for rule in state.rules where rule.key.family == address.family {
             switch rule.key.action {
             // Of the mesh's routes in the main table, none leads there.
-            case .lookupMainWithoutDefault: break
+            case .lookupMainWithoutDefault, .lookupMainIfMarked: break
             case .lookupMain(let prefix):
                 if prefix.contains(address), let beside = guarded.beside { return .beside(beside.interface) }
             case .lookupUnlessMarked(_, let table):

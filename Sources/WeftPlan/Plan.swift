@@ -77,8 +77,8 @@ extension Plan {
 
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
-    /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, its device and
-    /// its size; IPv6 on it; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
+    /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, what its packets
+    /// need before they get another mark, its device and its size; IPv6 on it; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
     /// routes made; policy rules, which lead into them; name servers; and only then rules, routes and addresses removed.
     /// A mesh goes in the opposite order: its table is the last thing that is left of it.
     ///
@@ -119,13 +119,15 @@ extension Plan {
         hasKillSwitch = wanted.firewall?.hasKillSwitch == true
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
-        let rules = PolicyRulePlan(desired: wanted.rules, live: live.rules)
+        let rules = PolicyRulePlan(
+            desired: wanted.rules, live: live.rules, oldMark: live.device?.fwMark ?? 0, mark: wanted.device?.fwMark ?? 0
+        )
         let firewall = planFirewall(desired: wanted.firewall, live: live, table: mesh.firewallTable)
         let resolver = planResolver(desired: wanted.resolver, live: live.resolver)
         guard wanted.link != nil else {
             // What hangs on the link goes with it; what does not is named.
             let loose = live.routes.filter { $0.target == .unreachable || live.link == nil }
-            operations = [resolver].compactMap(\.self) + rules.remove + sysctls.release
+            operations = [resolver].compactMap(\.self) + rules.beforeMark + rules.remove + sysctls.release
             operations += loose.map { PlannedOperation(.route(.remove($0, interface: interface))) }
             operations += links.create + links.remove + [firewall].compactMap(\.self)
             return
@@ -143,7 +145,7 @@ extension Plan {
                 if case .blocksRoute(let key) = object.relation { key } else { nil }
             })
 
-        operations = [firewall].compactMap(\.self) + links.create
+        operations = [firewall].compactMap(\.self) + links.create + rules.beforeMark
         if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
             operations.append(device)
         }

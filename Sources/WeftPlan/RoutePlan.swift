@@ -58,7 +58,10 @@ struct RoutePlan {
                 route.target == .interface && kept.contains(route.prefix)
                 && !(0...Int(route.prefix.length)).contains { length in
                     let around = IPPrefix(route.prefix.address, length: length)
-                    return routed.contains(Route.Key(around, table: route.table, metric: 0))
+                    // The main table is looked into whatever the rules are.
+                    return [route.table, Route.mainTable].contains {
+                        routed.contains(Route.Key(around, table: $0, metric: 0))
+                    }
                 }
             return PlannedOperation(
                 .route(.remove(route, interface: interface)), effect: isCutOff ? .outage : .hitless,

@@ -176,4 +176,82 @@ import WeftTestSupport
         // What is removed first may have it.
         #expect(port(wanted: 7, live: nil, isUp: false, halfMade: "wg0") == nil)
     }
+
+    /// A packet of the tunnel's own that goes through the tunnel comes out at the exit, which then looks for this host behind
+    /// its own tunnel: it must not happen even once. Also from wherever a run was interrupted.
+    @Test func theTunnelsOwnPacketsNeverGoThroughIt() throws {
+        struct Routing {
+            var mark: UInt32 = 0
+            var rules: [PolicyRule] = []
+
+            var state: HostState {
+                HostState(
+                    link: Link(name: "wg0", mtu: 1420, alias: "weft:corp"),
+                    device: Device(privateKey: nil, publicKey: nil, listenPort: nil, fwMark: mark), rules: rules)
+            }
+
+            /// Whether every packet of the tunnel's is looked up in the main table, by the rules in their order.
+            var isSound: Bool {
+                IPAddress.Family.allCases.allSatisfy { family in
+                    for rule in rules.sorted(by: { $0.key < $1.key }) where rule.key.family == family {
+                        switch rule.key.action {
+                        case .lookupMainIfMarked(mark): return true
+                        case .lookupUnlessMarked(let own, _):
+                            if (own ^ mark) & MeshIdentity.mask(of: own) != 0 { return false }
+                        default: break
+                        }
+                    }
+                    return true
+                }
+            }
+
+            mutating func take(_ operation: WeftPlan.Operation) {
+                switch operation {
+                case .device(let change): mark = change.fwMark ?? mark
+                case .rule(.add(let rule)): rules.append(rule)
+                case .rule(.remove(let rule)): rules.removeAll { $0 == rule }
+                default: break
+                }
+            }
+        }
+        let numbers = mesh.routingNumbers
+        func routing(_ mark: UInt32, _ families: [IPAddress.Family] = IPAddress.Family.allCases) -> Routing {
+            if mark == 0 { return Routing() }
+            let rules = families.flatMap { family in
+                [
+                    PolicyRule(family, priority: numbers.priority, .lookupMainWithoutDefault),
+                    PolicyRule(
+                        family, priority: numbers.priority + 1, .lookupUnlessMarked(mark: mark, table: numbers.table)),
+                ]
+            }
+            return Routing(mark: mark, rules: rules)
+        }
+        func operations(from live: Routing, to wanted: Routing) -> [WeftPlan.Operation] {
+            var observed = Observation(time: UnixTime(seconds: 0))
+            observed.state = live.state
+            let desired = DesiredState(mesh: "corp", interface: "wg0", node: "here", state: wanted.state)
+            return Plan(mesh: mesh, desired: desired, observed: observed, memory: MeshMemory()).operations.map(
+                \.operation)
+        }
+        let all = [
+            routing(0), routing(numbers.mark), routing(0x4242), routing(0x4243), routing(0x7700_0001),
+            routing(0x4242, [.v4]),
+        ]
+        for from in all {
+            for wanted in all {
+                let whole = operations(from: from, to: wanted)
+                var live = from
+                for length in 0...whole.count {
+                    if length > 0 { live.take(whole[length - 1]) }
+                    #expect(live.isSound, "\(from.mark) → \(wanted.mark), after \(length) of \(whole)")
+                    var resumed = live
+                    for operation in operations(from: live, to: wanted) {
+                        resumed.take(operation)
+                        #expect(resumed.isSound, "\(from.mark) → \(wanted.mark), resumed after \(length)")
+                    }
+                    #expect(resumed.mark == wanted.mark && Set(resumed.rules) == Set(wanted.rules))
+                }
+            }
+        }
+    }
 }
