@@ -49,6 +49,8 @@ struct PolicyRulePlan {
             swap(&beforeMark, &remove)
             return
         }
+        // A rule cannot be for packets without a mark alone, and a tunnel's always have one.
+        if mark == 0 { return }
         for rule in live where rule.takes(marked: mark) {
             let exception = PolicyRule(
                 rule.key.family, priority: rule.key.priority & ~1, .lookupMainIfMarked(mark))
