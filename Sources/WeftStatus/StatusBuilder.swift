@@ -77,10 +77,13 @@ extension StatusDocument {
         summary = Summary()
 
         let wanted = desired.map { Set($0.state.peers.map(\.publicKey)) }
+        let leftToOthers = Set(
+            (desired?.state.peers ?? []).lazy.filter { $0.presharedKey == .external }.map(\.publicKey))
         let names = names ?? desired?.peerNames ?? [:]
         peers = []
         peers.reserveCapacity(live.peers.count)
-        for (index, peer) in live.peers.enumerated() {
+        for (index, var peer) in live.peers.enumerated() {
+            if leftToOthers.contains(peer.publicKey) { peer.presharedKey = .external }
             let figures = index < statistics.count ? statistics[index] : PeerStatistics()
             peers.append(
                 Peer(peer, figures, name: names[peer.publicKey], inTopology: wanted?.contains(peer.publicKey), now: now)

@@ -113,7 +113,7 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     /// Whether a peer has a preshared key.
     package enum PresharedKeyState: String, Codable, Hashable, Sendable {
         case none, set
-        /// Another program's business: not read.
+        /// Another program's business, as the topology says: what the device has is not shown.
         case external
     }
 

@@ -111,6 +111,25 @@ import WeftStatus
         #expect(names(nil) == ["b", "d", "c", "a"])
     }
 
+    /// What the device has of them is not the topology's to show.
+    @Test func keysThatAnotherProgramSetsAreExternal() {
+        let tag = SecretTag(1, 2)
+        let live = Self.live([
+            Peer(publicKey: Self.key(1), presharedKey: .tag(tag)), Peer(publicKey: Self.key(2)),
+            Peer(publicKey: Self.key(3), presharedKey: .tag(tag)),
+            Peer(publicKey: Self.key(4), presharedKey: .tag(tag)),
+        ])
+        let wanted = Self.live([
+            Peer(publicKey: Self.key(1), presharedKey: .external),
+            Peer(publicKey: Self.key(2), presharedKey: .external),
+            Peer(publicKey: Self.key(3), presharedKey: .tag(tag)),
+        ])
+        let document = StatusDocument(
+            mesh: Self.mesh, live: live, deviceKind: .kernel, statistics: [],
+            desired: DesiredState(mesh: "corp", interface: "wg0", node: "fra", state: wanted), now: Self.now)
+        #expect(document.peers.map(\.presharedKey) == [.external, .external, .set, .set])
+    }
+
     @Test func secretsAreWords() {
         let tag = SecretTag(0x1234_5678_9ABC_DEF0, 0x0FED_CBA9_8765_4321)
         let peers = [
