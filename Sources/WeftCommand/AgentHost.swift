@@ -130,15 +130,16 @@ final class AgentHost: MeshHost {
     func kept() -> Revision<LoadedTopology>? {
         if let given { return given.previous }
         keptProblem = nil
-        let files: SourceFiles
         do throws(DataplaneError) {
-            guard let kept = try machine.keptTopology(of: path) else { return nil }
-            files = kept
+            // Before this agent, a command may have put one of another folder in force.
+            var kept = try mesh.map { mesh throws(DataplaneError) in try machine.topologyInForce(mesh) } ?? nil
+            if kept == nil { kept = try machine.keptTopology(of: path) }
+            guard let kept else { return nil }
+            return Self.revision(kept.files, below: kept.root, at: machine.calendar.now())
         } catch {
             keptProblem = error.description
             return nil
         }
-        return Self.revision(files, below: path, at: machine.calendar.now())
     }
 
     func keep(_ revision: Revision<LoadedTopology>) throws(AgentProblem) {

@@ -286,7 +286,10 @@ struct Machine {
     /// Interfaces of which a trial is remembered.
     var interfacesWithTrials: [String] { state.interfacesWithTrials }
 
-    func keptTopology(of path: String) throws(DataplaneError) -> SourceFiles? { try state.keptTopology(of: path) }
+    /// What was kept of the topology at a path, with the path that its files have there; nil where nothing was.
+    func keptTopology(of path: String) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
+        try state.keptTopology(of: path)
+    }
 
     func trial(of mesh: MeshIdentity) -> TrialRecord? { trial(on: mesh.interface) }
 

@@ -31,7 +31,7 @@ extension Machine {
         for path in keptAside(of: mesh) {
             let what =
                 path.hasSuffix(".kept")
-                ? "a topology that was kept, and whose record is lost" : "a record that could not be used"
+                ? "a topology that was kept, and that no record names any more" : "a record that could not be used"
             Terminal.standard.write(
                 "note: \(path) is left: \(what). Remove it when you have no use for it either",
                 to: .error)

@@ -11,7 +11,20 @@ extension SourceFiles {
     /// A digest of all names and contents: 12 hexadecimal digits, by which people know a topology.
     ///
     /// - Parameter root: the topology's path, which takes no part: a moved folder is the same topology.
-    package func revision(below root: String) -> String { String(digest(below: root).prefix(12)) }
+    package func revision(below root: String) -> String {
+        String(digest(below: root.hasSuffix("/") ? String(root.dropLast()) : root).prefix(12))
+    }
+
+    /// The same files at another path.
+    fileprivate func moved(from root: String, to place: String) -> SourceFiles {
+        if root == place { return self }
+        return SourceFiles(
+            files.map { file in
+                guard file.name.hasPrefix(root) else { return file }
+                let rest = file.name.dropFirst(root.count).drop { $0 == "/" }
+                return File(name: rest.isEmpty ? place : "\(place)/\(rest)", bytes: file.bytes)
+            })
+    }
 
     fileprivate func digest(below root: String) -> String {
         var digest = ContentDigest()
@@ -51,35 +64,83 @@ extension SourceFiles {
 extension StateFolder {
     /// A topology of 100,000 nodes is 20 MB.
     private static let topologyLimit = 300 << 20
+
     /// Keeps a topology in place of the one before. It holds no secret: none may stand in a topology.
+    ///
+    /// The record names a whole copy at every moment: the new one is written first, and the old one goes last.
     ///
     /// - Parameters:
     ///   - root: the topology's path.
     ///   - interface: where it is in force.
     package func keep(_ files: SourceFiles, of root: String, for interface: String) throws(DataplaneError) {
-        let path = keptPath(of: root)
-        let bytes = files.kept(below: root)
-        if (try? self.bytes(of: path, limit: Self.topologyLimit)) != bytes { try replace(path, with: bytes) }
-        try store(topology: root, of: interface)
+        let place = Self.place(of: root)
+        let path = keptPath(of: place)
+        let bytes = files.moved(from: root, to: place).kept(below: place)
+        try keepingAlone { () throws(DataplaneError) in
+            if (try? self.bytes(of: path, limit: Self.topologyLimit)) != bytes { try replace(path, with: bytes) }
+            let former: String?
+            do throws(DataplaneError) {
+                former = try store(topology: place, of: interface)
+            } catch {
+                discard(path)
+                throw error
+            }
+            if let former = former.map(keptPath), former != path { discard(former) }
+        }
+    }
+
+    /// A path without what is only its spelling. Links stay: they may lead to another topology tomorrow.
+    private static func place(of path: String) -> String {
+        var whole = path
+        if !path.hasPrefix("/") {
+            guard let folder = unsafe getcwd(nil, 0) else { return path }
+            defer { unsafe free(folder) }
+            whole = unsafe "\(String(cString: folder))/\(path)"
+        }
+        return "/" + whole.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+    }
+
+    /// Keeps others from keeping a topology, or from letting one go: two interfaces may have the same.
+    private func keepingAlone(_ body: () throws(DataplaneError) -> Void) throws(DataplaneError) {
+        try asOwner(of: root) { () throws(DataplaneError) in
+            try makeOwnFolder()
+            let lock = try FileLock.acquire("\(path)/\(Self.keptLock)", timeout: .seconds(10))
+            let result = Result(catching: body)
+            lock.remove()
+            try result.get()
+        }
+    }
+
+    /// Removes a copy, unless a record names it, or cannot be read and may. One that stays is named by `strayTopologies`.
+    private func discard(_ copy: String) {
+        let isNeeded = headings.contains { heading in heading.map { $0.topology.map(keptPath) == copy } ?? true }
+        if !isNeeded { _ = unsafe unlink(copy) }
+    }
+
+    /// What the records of all interfaces say; nil for each that cannot be read.
+    private var headings: [InterfaceHeading?] {
+        let names = SmallFile.names(in: path).filter {
+            $0.hasSuffix(".json") && !$0.hasSuffix(Self.trialEnd) && $0 != StateSysctls.fileName
+        }
+        return names.map { name in
+            (try? bytes(of: "\(path)/\(name)", limit: Self.topologyLimit)).flatMap { $0 }
+                .flatMap { try? InterfaceHeading(json: $0) }
+        }
     }
 
     /// The topology that was in force on an interface last, with its path; nil where none was kept.
     ///
     /// - Throws: where it cannot be read, or is not what was written.
     package func topology(inForceOn interface: String) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
-        guard let root = try topologyPath(of: interface), let files = try keptTopology(of: root) else { return nil }
+        guard let root = try topologyPath(of: interface), let files = try copy(of: root) else { return nil }
         return (files, root)
     }
 
     /// Topologies that were kept, and that no record names: whose they were is lost with it.
     var strayTopologies: [String] {
-        let names = SmallFile.names(in: path).sorted()
-        let known = names.filter { $0.hasSuffix(".json") }.compactMap { name in
-            (try? bytes(of: "\(path)/\(name)", limit: Self.topologyLimit)).flatMap { $0 }
-                .flatMap { try? InterfaceRecord(json: $0) }?.topology.map(keptPath)
-        }
-        return names.filter { $0.hasPrefix("topology-") && $0.hasSuffix(".kept") }.map { "\(path)/\($0)" }
-            .filter { !known.contains($0) }
+        let known = headings.compactMap { $0?.topology.map(keptPath) }
+        return SmallFile.names(in: path).filter { $0.hasPrefix("topology-") && $0.hasSuffix(".kept") }.sorted()
+            .map { "\(path)/\($0)" }.filter { !known.contains($0) }
     }
 
     /// What is lost with an interface's record.
@@ -91,26 +152,32 @@ extension StateFolder {
             + "cannot be taken back"
     }
 
-    /// Forgets what was kept of an interface, and its trial.
-    func forgetTopology(of interface: String) throws(DataplaneError) {
-        let kept = try topologyPath(of: interface).map(keptPath)
-        try asOwner(of: root) { () throws(DataplaneError) in
-            if let kept { _ = unsafe unlink(kept) }
-            _ = unsafe unlink(trialSocket(of: interface))
-        }
+    /// Forgets what was kept of a topology that an interface had; its record is gone.
+    func forget(topology root: String) throws(DataplaneError) {
+        try keepingAlone { () throws(DataplaneError) in discard(keptPath(of: root)) }
+    }
+
+    /// Forgets an interface's trial.
+    func forgetTrial(of interface: String) throws(DataplaneError) {
+        try asOwner(of: root) { () throws(DataplaneError) in _ = unsafe unlink(trialSocket(of: interface)) }
         try remove(trialPath(of: interface)) { true }
     }
 
     /// The interfaces of which a trial is remembered.
     package var interfacesWithTrials: [String] {
-        let end = "-trial.json"
+        let end = Self.trialEnd
         return SmallFile.names(in: path).filter { $0.hasSuffix(end) }.map { String($0.dropLast(end.count)) }.sorted()
     }
 
-    /// The topology that was kept; nil where there is none.
+    /// What was kept of the topology at a path, with the path that its files have there; nil where there is none.
     ///
     /// - Throws: where it cannot be read, or is not what was written.
-    package func keptTopology(of root: String) throws(DataplaneError) -> SourceFiles? {
+    package func keptTopology(of path: String) throws(DataplaneError) -> (files: SourceFiles, root: String)? {
+        let place = Self.place(of: path)
+        return try copy(of: place).map { ($0, place) }
+    }
+
+    private func copy(of root: String) throws(DataplaneError) -> SourceFiles? {
         let path = keptPath(of: root)
         guard let bytes = try bytes(of: path, limit: Self.topologyLimit) else { return nil }
         guard let files = SourceFiles(kept: bytes, below: root) else {
@@ -152,7 +219,12 @@ extension StateFolder {
         }
     }
 
-    private func trialPath(of interface: String) -> String { "\(path)/\(interface)-trial.json" }
+    private static let trialEnd = "-trial.json"
+
+    private func trialPath(of interface: String) -> String { "\(path)/\(interface)\(Self.trialEnd)" }
+
+    /// Longer than an interface's name may be.
+    static let keptLock = "topologies-of-all-interfaces.lock"
 
     private func keptPath(of root: String) -> String {
         "\(path)/topology-\(String(MeshIdentity.hash(root), radix: 16)).kept"

@@ -21,7 +21,7 @@ package struct StateProblem: Hashable, Sendable, CustomStringConvertible {
 ///                       /wg0.lock                        held by the run that changes wg0
 ///                       /wg0.sock                        who watches over a trial of wg0 answers here
 ///                       /wg0-trial.json                  a change on trial, or one that failed
-///                       /topology-5f3a….kept             the last good topology of a path
+///                       /topology-5f3a….kept             the last good topology of an interface, by its path
 ///                       /git-5f3a…                       a repository that is followed, see `GitFollower`
 ///                       /sysctls-of-all-interfaces.json  claims, and the values before the first
 ///                  /netns-4711/…                         another network namespace
@@ -122,8 +122,10 @@ package final class StateFolder {
 
     /// Forgets an interface. What is not there is forgotten already.
     package func forget(_ interface: String) throws(DataplaneError) {
-        try forgetTopology(of: interface)
+        let topology = try read(InterfaceRecord.self, file(interface)).topology
+        try forgetTrial(of: interface)
         try remove(file(interface)) { true }
+        if let topology { try forget(topology: topology) }
     }
 
     /// The path of the topology that was in force on an interface last.
@@ -137,11 +139,16 @@ package final class StateFolder {
     }
 
     /// Writes it down.
-    func store(topology: String, of interface: String) throws(DataplaneError) {
+    ///
+    /// - Returns: what was written down before.
+    func store(topology: String, of interface: String) throws(DataplaneError) -> String? {
+        var former: String?
         try update(InterfaceRecord.self, file(interface)) { record in
+            former = record.topology
             record = current(record)
             record.topology = topology
         }
+        return former
     }
 
     /// Removes a file of the folder and the lock beside it. The folder itself stays: another run may be about to make its
@@ -271,7 +278,7 @@ extension StateFolder {
         return "\(path)/\(name)"
     }
 
-    private func makeOwnFolder() throws(DataplaneError) {
+    func makeOwnFolder() throws(DataplaneError) {
         if access(path) != nil { return }
         do throws(Errno) { try makeFolder(path) } catch { throw .file(error, "make", path) }
         dropNamespacesOfOtherBoots()
@@ -360,7 +367,9 @@ extension StateFolder {
 
     /// The interfaces of this namespace that weft has worked on, whether they are there or not.
     package var interfaces: [String] {
-        let names = SmallFile.names(in: path).filter { $0.hasSuffix(".lock") && !$0.hasSuffix(".json.lock") }
+        let names = SmallFile.names(in: path).filter {
+            $0.hasSuffix(".lock") && !$0.hasSuffix(".json.lock") && $0 != Self.keptLock
+        }
         return names.map { String($0.dropLast(".lock".count)) }.sorted()
     }
 

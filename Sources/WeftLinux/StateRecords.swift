@@ -54,6 +54,7 @@ struct InterfaceHeading: StateRecord {
     var bootID = ""
     var program: InterfaceRecord.Program?
     var resolver: InterfaceRecord.Resolver?
+    var topology: String?
 }
 
 /// What is remembered of sysctls, for all interfaces of one network namespace.

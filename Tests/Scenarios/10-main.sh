@@ -67,8 +67,17 @@ for host in fra ams; do
     same "$host: and sends no mutation" 0 "$mutations"
 done
 
+# As deploy tools do it: each release in a folder of its own. One copy of what is in force is kept, and goes with it.
+cp -r "$topology" "$_mesh_folder/release"
+ln -s release "$_mesh_folder/current"
+for path in "$_mesh_folder/release" "$_mesh_folder/release/" "$_mesh_folder/./release" "$_mesh_folder/current" "$topology/"; do
+    succeeds "fra: apply of $path" enter fra "$WEFT" apply --yes "$path"
+    same "keeps one copy" 1 "$(enter fra find /var/lib/weft -name '*.kept' -newer "$topology/mesh.yaml" | wc -l)"
+done
+
 for host in fra ams ana home; do
     succeeds "$host: down" weft $host down
+    lacks "$host: of which nothing is left" "is left" "$output"
     refuses "$host: the interface is gone" enter $host ip link show wg0
     same "$host: and its routes" "" "$(enter $host ip route show table all proto 119; enter $host ip -6 route show table all proto 119)"
     same "$host: forwarding is as it was" 0 "$(enter $host cat /proc/sys/net/ipv4/ip_forward)"

@@ -192,7 +192,16 @@ eventually 5 "it is gone" mtu_is 1300
 wg1_port 51999 && ok "the one that was confirmed stays" || fail "the one that was confirmed stays" 51999 "$(enter bob wg show wg1 listen-port)"
 agent_stop bob
 succeeds "bob: the other mesh goes" enter bob "$WEFT" down --yes --interface wg1
+
+# Started on a change, it goes back to what a command has put in force meanwhile, from another folder.
+cp -r "$topology" "$_mesh_folder/elsewhere"
+sed -i 's/mtu: .*/mtu: 1280/' "$_mesh_folder/elsewhere/node-bob.yaml"
+succeeds "bob: a topology of another folder" enter bob "$WEFT" apply --yes "$_mesh_folder/elsewhere"
+bob_mtu 1270
 manual "$topology"
+eventually 15 "the agent's own comes" mtu_is 1270
+succeeds "it is taken back" enter bob "$WEFT" revert
+eventually 5 "and what the command had put in force is there" mtu_is 1280
 eventually 15 "bob has one again" settled_bob
 
 # --------------------------------------------------------------------- a kill switch that cuts off whoever administers it
