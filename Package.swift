@@ -125,6 +125,7 @@ let package = Package(
                 "WeftReconcile", "WeftTestSupport",
             ],
             swiftSettings: settings),
+        .testTarget(name: "WeftFilesTests", dependencies: ["WeftDiagnostics", "WeftFiles"], swiftSettings: settings),
         .testTarget(name: "WeftLoopTests", dependencies: ["CLinux", "WeftLoop"], swiftSettings: settings),
         .testTarget(name: "WeftModelTests", dependencies: ["WeftModel"], swiftSettings: settings),
         .testTarget(

@@ -20,8 +20,8 @@ package struct TopologyFolder {
     package static let maximumFiles = 200_000
     package static let maximumDepth = 32
 
-    /// Reads every `*.yaml` and `*.yml` below the folder in path order; what begins with a dot is not read. A folder that
-    /// changes meanwhile is read again, a few times.
+    /// Reads every `*.yaml` and `*.yml` below the folder in path order, in capitals too; what begins with a dot is not read.
+    /// A folder that changes meanwhile is read again, a few times.
     ///
     /// - Returns: the files, and what kept any of them from being read: errors refuse the topology.
     package func read() -> (files: SourceFiles, diagnostics: [Diagnostic]) {
@@ -53,6 +53,31 @@ package struct TopologyFolder {
                     ]))
         }
         return (SourceFiles(attempt.diagnostics.isEmpty ? attempt.files : []), attempt.diagnostics)
+    }
+}
+
+/// A name in a folder.
+private struct EntryName: Equatable {
+    /// Of one that is not UTF-8, to be shown: other bytes stand there as `\xfc`.
+    var text: String
+    /// Of one that is not UTF-8, with the zero at its end.
+    var bytes: [CChar]?
+
+    init(_ name: UnsafePointer<CChar>) {
+        if let text = String(validatingCString: name) {
+            self.text = text
+            return
+        }
+        let bytes = UnsafeBufferPointer(start: name, count: strlen(name))
+        self.bytes = Array(bytes) + [0]
+        text = ""
+        var rest = bytes.map { UInt8(bitPattern: $0) }[...]
+        while let byte = rest.first {
+            let lengths = 1...min(4, rest.count)
+            let character = lengths.lazy.compactMap { String(validating: rest.prefix($0), as: UTF8.self) }.first
+            text += character ?? "\\x" + String(byte, radix: 16)
+            rest = rest.dropFirst(character?.utf8.count ?? 1)
+        }
     }
 }
 
@@ -143,9 +168,14 @@ private struct Attempt {
             return
         }
         guard let before = list(path) else { return }
-        for name in before {
+        for entry in before {
             if files.count > TopologyFolder.maximumFiles || !diagnostics.isEmpty && diagnostics.count > 20 { return }
+            let name = entry.text
             let child = path.hasSuffix("/") ? path + name : path + "/" + name
+            if let bytes = entry.bytes {
+                refuse(child, bytes, in: path)
+                continue
+            }
             var status = stat()
             guard stat(child, &status) == 0 else {
                 let code = errno
@@ -214,29 +244,50 @@ private struct Attempt {
                 notes: [Diagnostic.Note("remove the link, or put back what it leads to")]))
     }
 
-    private func isYAML(_ name: String) -> Bool { name.hasSuffix(".yaml") || name.hasSuffix(".yml") }
+    /// Also in capitals, as some editors and file systems have it.
+    private func isYAML(_ name: String) -> Bool {
+        let end = name.suffix(5).lowercased()
+        return end == ".yaml" || end.hasSuffix(".yml")
+    }
+
+    /// Nothing is read by a name that is not UTF-8: what belongs to the topology by it is an error.
+    ///
+    /// - Parameters:
+    ///   - child: its path, as it is shown.
+    ///   - bytes: its name.
+    private mutating func refuse(_ child: String, _ bytes: [CChar], in folder: String) {
+        var status = stat()
+        let isFolder =
+            stat(folder.utf8CString.dropLast() + [CChar(UInt8(ascii: "/"))] + bytes, &status) == 0
+            && status.st_mode & S_IFMT == S_IFDIR
+        guard isFolder || isYAML(child) else { return }
+        diagnostics.append(
+            Diagnostic(
+                "folder.name-not-utf8", .error, "the name of \(child) is not UTF-8",
+                notes: [Diagnostic.Note("rename it; bytes that are not UTF-8 are shown as \\xNN here")]))
+    }
 
     /// Names in a folder, without those that begin with a dot, in order. Nil after an error, which is reported.
-    private mutating func list(_ path: String) -> [String]? {
+    private mutating func list(_ path: String) -> [EntryName]? {
         guard let folder = opendir(path) else {
             fail(path, errno, "cannot be listed")
             return nil
         }
         defer { closedir(folder) }
-        var names: [String] = []
+        var names: [EntryName] = []
         while true {
             errno = 0
             guard let entry = readdir(folder) else { break }
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { EntryName($0) }
             }
-            if !name.hasPrefix(".") { names.append(name) }
+            if !name.text.hasPrefix(".") { names.append(name) }
         }
         if errno != 0 {
             fail(path, errno, "cannot be listed")
             return nil
         }
-        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return names.sorted { $0.text.utf8.lexicographicallyPrecedes($1.text.utf8) }
     }
 
     private mutating func readFile(_ path: String) {

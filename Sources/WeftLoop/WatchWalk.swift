@@ -175,9 +175,11 @@ struct WatchWalk {
     private static func target(of path: String) -> String? { linkTarget(path) }
 }
 
-/// Whether a topology is read from files of that name.
+/// Whether a topology is read from files of that name. `.YAML` is no less YAML.
 func isTopologyFile(_ name: String) -> Bool {
-    !name.hasPrefix(".") && (name.hasSuffix(".yaml") || name.hasSuffix(".yml"))
+    if name.hasPrefix(".") { return false }
+    let end = name.suffix(5).lowercased()
+    return end == ".yaml" || end.hasSuffix(".yml")
 }
 
 /// Where a symbolic link leads, as it says so; nil where there is none.

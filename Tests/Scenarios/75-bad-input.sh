@@ -94,6 +94,12 @@ mv "$topology/node-ana.yaml" "$topology/../ana.yaml" && ln -s /nowhere "$topolog
 apply "a link to a folder that is not there" "sites is a symbolic link to /nowhere"
 rm "$topology/../ana.yaml"
 copy
+mv "$topology/node-ana.yaml" "$topology/$(printf 'm\374nchen.yaml')"
+apply "a name that is not UTF-8" 'error: the name of .*/m\\xfcnchen\.yaml is not UTF-8'
+contains "with what to do" "rename it" "$output"
+mv "$topology/$(printf 'm\374nchen.yaml')" "$topology/node-ana.YAML"
+succeeds "a name in capitals is as good" weft fra plan --detailed-exitcode
+copy
 mkfifo "$topology/x.yaml"
 apply "a FIFO in the folder" "not a regular file"
 copy

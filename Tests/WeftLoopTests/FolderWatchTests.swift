@@ -58,6 +58,7 @@ extension FolderWatch {
         "echo 'mesh: b' > mesh/mesh.yaml", "echo 'mesh: b' >> mesh/nodes/a.yml",
         "sed -i s/a/b/ mesh/mesh.yaml", "truncate -s 0 mesh/mesh.yaml", "rm mesh/nodes/a.yml",
         "echo new > mesh/new.yaml", "echo new > new && mv new mesh/nodes/new.yaml", "mv mesh/nodes/a.yml away",
+        "echo new > mesh/new.YAML", "mv mesh/nodes/a.yml mesh/nodes/a.Yml",
         "mv mesh/nodes mesh/other", "rm -r mesh/nodes", "chmod 0 mesh/mesh.yaml", "touch mesh/mesh.yaml",
         "mkdir -p mesh/one/two && echo new > mesh/one/two/new.yaml", "ln mesh/mesh.yaml mesh/hard.yaml",
         "ln -s ../away mesh/link", "ln -s ../away mesh/link.yaml", "mv mesh away", "rm -r mesh",
