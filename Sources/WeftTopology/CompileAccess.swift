@@ -88,7 +88,7 @@ struct AccessCompiler {
     func permitsEcho(from source: IPAddress, to destination: IPAddress) -> Bool {
         guard let rules = topology.access else { return true }
         let family = source.family
-        let internet = internet(family)
+        let internet = topology.internet(family)
         func holds(_ subjects: [Located<AccessSubject>], _ address: IPAddress) -> Bool {
             addresses(subjects, family, internet).overlaps(Addresses(address.number...address.number))
         }
