@@ -328,10 +328,14 @@ git init -qb main "$git"
 commit
 agent --git "$git" --interval 1 --confirm-within 60s
 eventually 20 "an agent follows git" mtu_is 1300
+eventually 40 "on trial as well: another folder's topology was in force before" log "is confirmed"
+lines=$(wc -l <"$home/agent.log")
+confirmed_by_git() { tail -n "+$((lines + 1))" "$home/agent.log" | grep -qF "the git remote answered"; }
 sleep 2 # who is up must have been seen to be up
 ana "mtu: 1290"
 commit
-eventually 40 "a commit is confirmed also by the repository that can still be read" log "the git remote answered"
+eventually 40 "a commit is confirmed also by the repository that can still be read" confirmed_by_git
+mtu_is 1290 && ok "it is in force" || fail "it is in force" 1290 "$(enter ana cat /sys/class/net/wg0/mtu)"
 kill "$agent"
 wait "$agent" 2>/dev/null
 
