@@ -128,7 +128,7 @@ import WeftPlan
     /// Wherever it is killed, the record names a copy that is there.
     @Test func killedAtAnyMomentTheRecordsCopyIsThere() async throws {
         let path = "\(temporary.path)/state"
-        for delay in [3_000, 7_000, 20_000] as [UInt32] {
+        for delay in stride(from: 2_000, to: 42_000, by: 2_000) as StrideTo<UInt32> {
             await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, delay = delay as UInt32] in
                 let state = StateFolder(path: path, namespace: "host", bootID: "a")
                 alarmKill(after: delay)
