@@ -64,7 +64,7 @@ whole() {
                 | join("\n  ")
             else . end) | sort[]'
     enter fra sh -c '
-        for family in -4 -6; do ip $family rule; ip $family route show table all proto 119; done
+        for family in -4 -6; do ip $family rule | sort -n; ip $family route show table all proto 119; done
         ip -d -o address show dev wg0 scope global; ip -o link show dev wg0; wg show wg0 fwmark; wg show wg0 listen-port
         cd /proc/sys/net && grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv6/conf/*/accept_ra \
             ipv4/conf/all/src_valid_mark ipv4/conf/*/send_redirects ipv4/conf/wg0/rp_filter ipv4/conf/wg0/forwarding \
@@ -126,7 +126,7 @@ by_hand "a priority" "chains clamp -0 +1 and more" \
 contains "the plan says which" "priority 7" "$plan"
 by_hand "a hook" "chains clamp -0 +1 and more" \
     "nft delete chain $table clamp; nft add chain $table clamp '{ type filter hook output priority mangle; }'"
-by_hand "a chain's type" "chains output -0 +12 and more" \
+by_hand "a chain's type" "chains output -0 +15 and more" \
     "nft delete chain $table output; nft add chain $table output '{ type route hook output priority filter; }'"
 by_hand "a chain deleted" "chains guard comes" "nft delete chain $table guard"
 by_hand "a chain flushed" "chains access -0 +17" "nft flush chain $table access"
@@ -191,13 +191,13 @@ sets nat-src4 comes
 stranger set nat-src4: type ipv4_addr" "
     nft flush chain $table postrouting; nft delete set $table nat-src4; nft add set $table nat-src4 '{ type ipv4_addr; }'" 
 by_hand "a counter deleted" "counters $other comes
-sets node-pairs4 -0 +3
-sets node-pairs6 -0 +3
+sets node-pairs4 -0 +4
+sets node-pairs6 -0 +4
 sets pairs4 -0 +1
 sets pairs6 -0 +1" "for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other"
 by_hand "a counter's comment" "counters $other -0 +0 and more
-sets node-pairs4 -0 +3
-sets node-pairs6 -0 +3
+sets node-pairs4 -0 +4
+sets node-pairs6 -0 +4
 sets pairs4 -0 +1
 sets pairs6 -0 +1" "
     for map in pairs4 pairs6 node-pairs4 node-pairs6; do nft flush map $table \$map; done; nft delete counter $table $other
@@ -245,13 +245,16 @@ for family in IPv4 IPv6; do
     ip="ip -${family#IPv}"
     main="$ip rule add lookup main suppress_prefixlength 0 priority $priority protocol 119"
     tunnel="$ip rule add not fwmark $mark lookup $number priority $((priority + 1)) protocol 119"
-    drop_main="$ip rule delete priority $priority"
+    # What the kill switch allows has a rule of the same number, which stays. Which of the two is first makes no difference.
+    case $family in IPv4) allowed=198.18.0.0/15 ;; IPv6) allowed=2001:db8::/64 ;; esac
+    allowed="to $allowed lookup main priority $priority protocol 119"
+    drop_main="$ip rule delete $allowed; $ip rule delete priority $priority" keep="$ip rule add $allowed"
     drop_tunnel="$ip rule delete priority $((priority + 1))"
     is_main="$family $priority lookup main suppress_prefixlength 0"
     is_tunnel="$family $((priority + 1)) not fwmark $mark lookup $number"
     # What weft would not write is told as `ip rule` tells it.
     at_main="$family $priority from all lookup main" at_tunnel="$family $((priority + 1))"
-    by_hand "$family: the first rule deleted" "rule add $is_main" "$drop_main"
+    by_hand "$family: the first rule deleted" "rule add $is_main" "$drop_main; $keep"
     by_hand "$family: the second" "rule add $is_tunnel" "$drop_tunnel"
     by_hand "$family: the second's priority" "rule add $is_tunnel
 rule remove $family 9000 not fwmark $mark lookup $number" "$drop_tunnel; ${tunnel/priority $((priority + 1))/priority 9000}"
@@ -266,9 +269,9 @@ rule remove $at_tunnel from all fwmark $mark lookup $number" "$drop_tunnel; ${tu
     by_hand "$family: for some only" "rule add $is_tunnel
 rule remove $at_tunnel not from all fwmark $mark iif lo lookup $number" "$drop_tunnel; $tunnel iif lo"
     by_hand "$family: what the first suppresses" "rule add $is_main
-rule remove $at_main suppress_prefixlength 5" "$drop_main; ${main/length 0/length 5}"
+rule remove $at_main suppress_prefixlength 5" "$drop_main; ${main/length 0/length 5}; $keep"
     by_hand "$family: nothing suppressed" "rule add $is_main
-rule remove $at_main" "$drop_main; ${main/suppress_prefixlength 0/}"
+rule remove $at_main" "$drop_main; ${main/suppress_prefixlength 0/}; $keep"
     by_hand "$family: another action" "rule add $is_tunnel
 rule remove $at_tunnel not from all fwmark $mark unreachable" "$drop_tunnel; ${tunnel/lookup $number/unreachable}"
     by_hand "$family: one more of ours" "rule remove $at_tunnel not from all fwmark $mark iif lo lookup $number" "$tunnel iif lo"
