@@ -358,6 +358,8 @@ package final class MeshController<Host: MeshHost> {
         guard let force else { return }
         var remembered = memory
         remembered.note(application, written: force.desired.endpointNames, wanted: force.desired.state.peers)
+        // A switch that is taken away on trial is one that may have to be shut again, and soon.
+        if trial != nil, memory.hasKillSwitch { remembered.hasKillSwitch = true }
         if remembered == memory { return }
         memory = remembered
         arrears.isMemoryNew = true

@@ -37,6 +37,8 @@ final class FakeHost: MeshHost {
     var keepFailure: AgentProblem?
     /// Topologies that this host cannot be.
     var impossible: Set<Int> = []
+    /// Topologies with a kill switch.
+    var shut: Set<Int> = []
     var other: MeshIdentity?
     var lockFailure: AgentProblem?
     var memory = MeshMemory()
@@ -80,9 +82,16 @@ final class FakeHost: MeshHost {
             nothing.state = HostState()
             return Compilation(desired: nothing, diagnostics: [], refusals: [], nextChange: nil)
         }
+        var desired = state(revision.source, other ?? mesh)
+        if shut.contains(revision.source) {
+            desired.state.firewall = Firewall(chains: [
+                FirewallChain(
+                    "output", base: .init(.filter, .output, priority: 0),
+                    rules: [FirewallRule([.reject(.prohibited)], comment: "kill switch")])
+            ])
+        }
         return Compilation(
-            desired: state(revision.source, other ?? mesh), diagnostics: [], refusals: [], nextChange: nil,
-            expired: expired)
+            desired: desired, diagnostics: [], refusals: [], nextChange: nil, expired: expired)
     }
 
     func endpointNames(_ revision: Revision<Int>) -> [String] { ["fra.example.net"] }

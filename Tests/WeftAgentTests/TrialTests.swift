@@ -231,6 +231,28 @@ import WeftTestSupport
         #expect(try agent.isAsWanted(1))
     }
 
+    /// What is gone back to may have to be made after a loss, in front of an obstacle.
+    @Test(arguments: [true, false]) func aKillSwitchIsForgottenWhenItsEndIsConfirmed(isConfirmed: Bool) throws {
+        let agent = Agent(confirm: ConfirmSettings(within: .seconds(60), isManual: true))
+        agent.host.shut = [1]
+        agent.host.put(1)
+        try agent.settle()
+        #expect(agent.host.memory.hasKillSwitch)
+        let seed = try neighbour()
+        put(seed, agent)
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)" && agent.kernel.firewalls.isEmpty)
+        #expect(agent.host.memory.hasKillSwitch)
+        if isConfirmed {
+            #expect(agent.controller.confirm(by: "a person"))
+        } else {
+            #expect(agent.controller.revert(by: "a person"))
+        }
+        let start = agent.now
+        while agent.now - start < .seconds(100) { try agent.sleep() }
+        #expect(agent.host.memory.hasKillSwitch == !isConfirmed && agent.kernel.firewalls.isEmpty == isConfirmed)
+    }
+
     @Test func theOldTopologyPutBackEndsTheTrial() throws {
         let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
         put(try neighbour(), agent)
