@@ -255,7 +255,7 @@ struct Machine {
 
     /// Takes an interface for an agent, for as long as the lock lives.
     func lock(_ mesh: MeshIdentity, agent socket: String) throws(DataplaneError) -> FileLock {
-        try state.lock(mesh.interface, timeout: .zero, as: .agent(socket))
+        try state.lock(mesh.interface, timeout: .zero, as: .agent(socket), readingOnly: true)
     }
 
     /// Takes over an interface's lock from who started this process.

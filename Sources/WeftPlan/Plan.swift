@@ -68,11 +68,16 @@ package struct Plan: Sendable {
 extension Plan {
     /// What makes the table as it is wanted, where it has a kill switch and had one: what keeps all else from being done, a
     /// busy port or another's rule, is no reason to leave that open. One that is new waits with the rest.
-    private func killSwitch(_ firewall: Firewall?, _ live: HostState) -> PlannedOperation? {
-        guard hasKillSwitch, firewall?.hasKillSwitch == true,
+    ///
+    /// The device waits too, and keeps the mark that it has: a table for another one would refuse the tunnel's own packets.
+    /// One that is shut stays as it is then.
+    private func killSwitch(_ wanted: HostState, _ live: HostState) -> PlannedOperation? {
+        guard hasKillSwitch, wanted.firewall?.hasKillSwitch == true,
             !foreign.contains(where: { $0.relation == .holdsTable })
         else { return nil }
-        return planFirewall(desired: firewall, live: live, table: mesh.firewallTable)
+        let keepsMark = live.device.map { $0.fwMark == wanted.device?.fwMark } ?? true
+        if !keepsMark, live.firewall?.isShut == true { return nil }
+        return planFirewall(desired: wanted.firewall, live: live, table: mesh.firewallTable)
     }
 
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
@@ -113,7 +118,7 @@ extension Plan {
         }
         hasKillSwitch = memory.hasKillSwitch
         if isHeld || (isBlocked && !takesDown) {
-            operations = killSwitch(wanted.firewall, live).map { [$0] } ?? []
+            operations = killSwitch(wanted, live).map { [$0] } ?? []
             return
         }
         hasKillSwitch = wanted.firewall?.hasKillSwitch == true

@@ -209,6 +209,13 @@ locked() { enter ana sh -c "mount --bind $state $state && mount -o remount,bind,
 locked
 refuses "read-only, nothing is applied" weft ana apply
 is_shut "read-only"
+enter ana sh -c 'nft delete table inet weft-wg0; ip link delete wg0'
+launch ana "$WEFT" agent run --poll 1 "$topology" >"$(mesh_folder ana)/agent.log" 2>&1
+agent=$!
+eventually 10 "an agent that finds it so shuts all the same" eval '! enter ana ping -n -c 1 -W 1 -I eth0 $gateway'
+eventually 5 "and says what it cannot do" grep -q "Read-only file system" "$(mesh_folder ana)/agent.log"
+kill "$agent"
+wait "$agent" 2>/dev/null
 exits 1 "down with a read-only state folder" weft ana down
 matches "says what could not be written" "Read-only file system" "$output"
 is_open "read-only"

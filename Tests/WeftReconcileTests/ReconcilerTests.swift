@@ -244,6 +244,23 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(try !started.apply(desired).isConverged && started.memory.hasKillSwitch)
         #expect(started.kernel.firewalls[mesh.firewallTable] == desired.state.firewall)
         #expect(try started.plan(desired).isStuck)
+        // With another mark, which the device cannot get yet: what is shut for the one that it has stays as it is.
+        var marked = desired
+        marked.state.device?.fwMark = 0x4242
+        marked.state.device?.listenPort = 4001
+        started.kernel.busyPorts = [4000, 4001]
+        for chain in [refusing, FirewallChain("output", base: refusing.base, rules: [])] {
+            started.kernel.firewalls[mesh.firewallTable] = Firewall(chains: [chain])
+            started.kernel.links["wg0"] = host.kernel.links["wg0"]
+            var other = marked
+            other.state.firewall = Firewall(chains: [
+                refusing, FirewallChain("forward", base: refusing.base, rules: []),
+            ])
+            let operations = try started.plan(other).operations
+            #expect(operations.isEmpty == !chain.rules.isEmpty)
+        }
+        started.kernel.links["wg0"] = nil
+        started.kernel.firewalls[mesh.firewallTable] = desired.state.firewall
         // Opened by the topology: that waits with the rest, and then it is forgotten.
         var open = desired
         open.state.firewall = nil
