@@ -563,5 +563,7 @@ PersistentKeepalive = 25
 END
 differs "own addresses" '^[<>] peer .*0\.0\.0\.0/0'
 differs "each has a route" '^> route (10\.80\.0\.11|fd80::11) '
+differs "weft reaches what it allows beside the tunnel, also by the host's default route" \
+    '^> rule -4 from all to 192\.168\.LAN\.0/24 lookup main'
 compare
 done_testing
