@@ -144,3 +144,28 @@ package struct FirewallCount: Codable, Hashable, Sendable {
         self.bytes = bytes
     }
 }
+
+extension Firewall {
+    /// The same for a tunnel whose own packets bear another mark.
+    package func marked(_ mark: UInt32, insteadOf old: UInt32) -> Self {
+        func bytes(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
+        let (before, after) = (bytes(old), bytes(mark))
+        if before == after { return self }
+        var result = self
+        for chain in result.chains.indices {
+            for rule in result.chains[chain].rules.indices {
+                var expressions = result.chains[chain].rules[rule].expressions
+                for index in expressions.indices.dropFirst() {
+                    switch (expressions[index - 1], expressions[index]) {
+                    case (.meta(.mark, _), .compare(let comparison, before, let register)),
+                        (.conntrack(.mark, _), .compare(let comparison, before, let register)):
+                        expressions[index] = .compare(comparison, after, at: register)
+                    default: break
+                    }
+                }
+                result.chains[chain].rules[rule].expressions = expressions
+            }
+        }
+        return result
+    }
+}

@@ -69,15 +69,17 @@ extension Plan {
     /// What makes the table as it is wanted, where it has a kill switch and had one: what keeps all else from being done, a
     /// busy port or another's rule, is no reason to leave that open. One that is new waits with the rest.
     ///
-    /// The device waits too, and keeps the mark that it has: a table for another one would refuse the tunnel's own packets.
-    /// One that is shut stays as it is then.
+    /// The device waits too, and keeps the mark that it has: the table is for that one, and does not refuse the tunnel's own
+    /// packets.
     private func killSwitch(_ wanted: HostState, _ live: HostState) -> PlannedOperation? {
-        guard hasKillSwitch, wanted.firewall?.hasKillSwitch == true,
+        guard hasKillSwitch, var firewall = wanted.firewall, firewall.hasKillSwitch,
             !foreign.contains(where: { $0.relation == .holdsTable })
         else { return nil }
-        let keepsMark = live.device.map { $0.fwMark == wanted.device?.fwMark } ?? true
-        if !keepsMark, live.firewall?.isShut == true { return nil }
-        return planFirewall(desired: wanted.firewall, live: live, table: mesh.firewallTable)
+        // Without a mark, all packets would pass for the tunnel's own.
+        if let mark = live.device?.fwMark, mark != 0, let wanted = wanted.device?.fwMark {
+            firewall = firewall.marked(mark, insteadOf: wanted)
+        }
+        return planFirewall(desired: firewall, live: live, table: mesh.firewallTable)
     }
 
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.

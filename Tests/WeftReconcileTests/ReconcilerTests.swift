@@ -244,23 +244,32 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         #expect(try !started.apply(desired).isConverged && started.memory.hasKillSwitch)
         #expect(started.kernel.firewalls[mesh.firewallTable] == desired.state.firewall)
         #expect(try started.plan(desired).isStuck)
-        // With another mark, which the device cannot get yet: what is shut for the one that it has stays as it is.
+        // With another mark, which the device cannot get yet: the table is for the one that it has.
+        func shut(_ mark: UInt32) -> Firewall {
+            let bytes = [UInt8(mark & 0xFF), UInt8(mark >> 8 & 0xFF), UInt8(mark >> 16 & 0xFF), UInt8(mark >> 24)]
+            let rule = FirewallRule(
+                [.meta(.mark), .compare(.notEqual, bytes), .reject(.prohibited)], comment: "kill switch")
+            return Firewall(chains: [FirewallChain("output", base: refusing.base, rules: [rule])])
+        }
         var marked = desired
         marked.state.device?.fwMark = 0x4242
+        marked.state.firewall = shut(0x4242)
+        started.kernel.busyPorts = []
+        #expect(try started.apply(marked).isConverged)
+        marked.state.device?.fwMark = 0x4343
         marked.state.device?.listenPort = 4001
-        started.kernel.busyPorts = [4000, 4001]
-        for chain in [refusing, FirewallChain("output", base: refusing.base, rules: [])] {
-            started.kernel.firewalls[mesh.firewallTable] = Firewall(chains: [chain])
-            started.kernel.links["wg0"] = host.kernel.links["wg0"]
-            var other = marked
-            other.state.firewall = Firewall(chains: [
-                refusing, FirewallChain("forward", base: refusing.base, rules: []),
-            ])
-            let operations = try started.plan(other).operations
-            #expect(operations.isEmpty == !chain.rules.isEmpty)
-        }
+        marked.state.firewall = shut(0x4343)
+        started.kernel.busyPorts = [4001]
+        #expect(try started.plan(marked).isStuck)
+        started.kernel.firewalls[mesh.firewallTable] = nil
+        #expect(try !started.apply(marked).isConverged)
+        #expect(started.kernel.firewalls[mesh.firewallTable] == shut(0x4242))
+        #expect(try started.plan(marked).isStuck)
+        // Without a device, it is as it will be.
         started.kernel.links["wg0"] = nil
-        started.kernel.firewalls[mesh.firewallTable] = desired.state.firewall
+        #expect(try !started.apply(marked).isConverged)
+        #expect(started.kernel.firewalls[mesh.firewallTable] == shut(0x4343))
+        started.kernel.busyPorts = [4000]
         // Opened by the topology: that waits with the rest, and then it is forgotten.
         var open = desired
         open.state.firewall = nil
