@@ -1,5 +1,6 @@
 // What only packets can tell: whether peers answer, and what lies beyond the exit.
 
+internal import Glibc
 internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
@@ -9,6 +10,14 @@ internal import WeftStatus
 /// Whether access rules let one address send echo requests to another. Who may not is not asked: its silence would say
 /// nothing.
 typealias EchoPolicy = (_ source: IPAddress, _ destination: IPAddress) -> Bool
+
+/// Why a packet did not leave this host, and what to do.
+func whyUnsent(_ number: Int32, isRoot: Bool = geteuid() == 0) -> (reason: String, remedy: String) {
+    if number != EPERM { return ("error \(number)", "") }
+    return isRoot
+        ? ("a rule of this host refuses it", "see which: the kill switch of another mesh, or another's firewall")
+        : ("only root may", "run `weft doctor` as root")
+}
 
 /// Whether peers answer, and to which size.
 struct PathExamination {
@@ -89,9 +98,9 @@ struct PathExamination {
         switch answer(mtu) {
         case .echoed: return nil
         case .refused(let number):
+            let (reason, remedy) = whyUnsent(number)
             return Finding(
-                "path", .unknown, "no echo request to \(name) (\(address)) could be sent: error \(number)",
-                remedy: number == 1 ? "run `weft doctor` as root" : "")
+                "path", .unknown, "no echo request to \(name) (\(address)) could be sent: \(reason)", remedy: remedy)
         case .silence, .expired, .unreachable: break
         }
         guard answer(EchoProbe.smallest(address.family) + 56) == .echoed else {
@@ -149,6 +158,8 @@ struct ExitExamination {
         case closed
         /// Nothing was asked: access rules would refuse it.
         case forbidden
+        /// Nothing that was asked left this host: the error number.
+        case unsent(Int32)
     }
 
     init(
@@ -204,6 +215,7 @@ struct ExitExamination {
             switch ask(1) {
             case .expired(let router): exit = router
             case .unreachable(let router): return .refused(router)
+            case .refused(let number) where number == EPERM: return .unsent(number)
             case .echoed, .silence, .refused: break
             }
         }
@@ -243,6 +255,13 @@ struct ExitExamination {
                 "whether anything answers beyond the exit \(exit) was not looked at: the access rules let this host send no "
                     + "echo requests to the internet (\(name))",
                 remedy: "a rule with `icmp` would")
+        case .unsent(let number):
+            let (reason, remedy) = whyUnsent(number)
+            return Finding(
+                "exit", .unknown,
+                "whether anything answers beyond the exit \(exit) was not looked at: no echo request could be sent: "
+                    + "\(reason) (\(name))",
+                remedy: remedy)
         case .closed:
             return Finding(
                 "exit", .error,

@@ -68,6 +68,7 @@ import WeftRender
         (.refused(IPAddress(v4: 0x0A50_0001)), .error, "10.80.0.1 refuses what is to go on (IPv6)", "default route"),
         (.blocked, .warning, "sends packets on, and nothing comes back from beyond it (IPv6)", "masquerade"),
         (.closed, .error, "sends nothing on (IPv6)", "net.ipv6.conf.all.forwarding"),
+        (.unsent(101), .unknown, "not looked at: no echo request could be sent: error 101 (IPv6)", ""),
         (.forbidden, .unknown, "let this host send no echo requests to the internet (IPv6)", "a rule with `icmp`"),
     ])
     func anExitIsLookedBeyond(
@@ -77,6 +78,14 @@ import WeftRender
         #expect(finding.level == level)
         #expect(finding.message.hasSuffix(message))
         #expect(finding.remedy.contains(remedy))
+    }
+
+    /// Root's packets are refused by rules of this host, not by rights, and the exit is not to blame.
+    @Test func whatDoesNotLeaveThisHostIsToldByItsCause() {
+        #expect(whyUnsent(1, isRoot: true).reason == "a rule of this host refuses it")
+        #expect(whyUnsent(1, isRoot: true).remedy.contains("kill switch of another mesh"))
+        #expect(whyUnsent(1, isRoot: false).remedy == "run `weft doctor` as root")
+        #expect(whyUnsent(101, isRoot: true) == ("error 101", ""))
     }
 
     /// Access rules that refuse an echo request say nothing of who would be asked: nothing is sent there.
