@@ -2,6 +2,7 @@
 # A kill switch that is shut is said to be, where people look; and `weft down` opens it, whatever stands of the rest: with
 # the link gone, on a disk that is full, and with a state folder that nobody can write to. A port that a host publishes for
 # a container is open to who is allowed, as the host's own are. Who lives behind the host is given addresses by it.
+# daily: namespaces
 # timeout: 120
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Applies on trial: what cuts off the SSH session that ran it, or locks the host out of the mesh, is back by itself in time,
 # also when nobody is left who watches over it; what does not is kept.
+# daily: namespaces
 # timeout: 300
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
