@@ -77,7 +77,8 @@ package struct EndpointMemory: Hashable, Sendable {
     }
 }
 
-/// What is remembered of one mesh, in one network namespace. Losing it loses no safety.
+/// What is remembered of one mesh, in one network namespace. Losing it loses no safety but one: a kill switch that was in
+/// force then waits for what stands in the way of the rest, as a new one does.
 package struct MeshMemory: Hashable, Sendable {
     package var endpoints: EndpointMemory
     /// Whether the mesh has had a kill switch since it was applied last: it stays shut then, whatever else stands in the way.

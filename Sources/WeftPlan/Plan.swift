@@ -85,8 +85,9 @@ extension Plan {
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
     /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, what its packets
-    /// need before they get another mark, its device and its size; IPv6 on it; addresses; peers, each prefix moved before anything is removed; the link up; settings of the host;
-    /// routes made; policy rules, which lead into them; name servers; and only then rules, routes and addresses removed.
+    /// need before they get another mark, its device and its size; IPv6 on it; addresses; peers, each prefix moved before
+    /// anything is removed; the link up; settings of the host; routes made; policy rules, which lead into them; name servers;
+    /// and only then rules, routes and addresses removed.
     /// A mesh goes in the opposite order: its table is the last thing that is left of it.
     ///
     /// - Parameter obstacles: what is found in the way of a plan that was made without: routes of others that hold a key
