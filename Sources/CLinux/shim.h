@@ -10,8 +10,10 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
+#include <unistd.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
 #include <linux/inet_diag.h>
@@ -63,6 +65,9 @@ struct in6_addr { __be32 address[4]; };
 
 // prctl(2) is variadic, which Swift cannot call.
 static inline int weft_set_not_dumpable(void) { return prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); }
+
+// glibc has it since 2.36 only, and syscall(2) is variadic.
+static inline int weft_pidfd_open(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 
 // A constant in older headers, in newer ones a macro that names another, which Swift does not see.
 static const __u32 weft_nft_bitwise_bool = NFT_BITWISE_BOOL;

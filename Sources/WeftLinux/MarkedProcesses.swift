@@ -1,5 +1,6 @@
 // Finds the programs that weft started, by the mark that each carries in its environment.
 
+internal import CLinux
 internal import Glibc
 internal import Netlink
 
@@ -53,24 +54,69 @@ struct MarkedProcesses {
         }
         return nil
     }
+}
 
-    /// Ends what has the token: asked first, made after `patience`. True once nothing has it any more. What is killed ends for
-    /// certain, but on a busy machine its device may take seconds to go.
-    func end(_ token: String, patience: Duration) -> Bool {
-        for (signal, patience) in [(SIGTERM, patience), (SIGKILL, .seconds(10))] {
-            for process in find(token) { kill(process, signal) }
-            if waitForEnd(token, patience) { return true }
-        }
-        return false
+/// The processes with a token, until there are none any more.
+///
+/// A process that ends lets go of its environment first, and with it of the mark, then of its files, and with them of its
+/// device and its socket; a busy kernel may need seconds in between. So what was once found is held on to, by a descriptor
+/// that cannot come to mean another process (pidfd_open(2), Linux 5.3; before that, the mark is all that is looked at).
+struct EndOfMarked {
+    private let processes: MarkedProcesses
+    private let token: String
+    private var held: [HeldProcess] = []
+
+    init(_ processes: MarkedProcesses, _ token: String) {
+        self.processes = processes
+        self.token = token
     }
 
-    /// Waits until nothing has the token any more; false where that takes longer.
-    func waitForEnd(_ token: String, _ patience: Duration) -> Bool {
+    /// The numbers of those that have not ended yet.
+    mutating func remaining() -> [pid_t] {
+        held.removeAll(where: \.hasEnded)
+        let marked = processes.find(token)
+        for process in marked where !held.contains(where: { $0.number == process }) {
+            if let new = HeldProcess(process) { held.append(new) }
+        }
+        return Set(marked).union(held.map(\.number)).sorted()
+    }
+
+    /// Waits until all have ended; false where that takes longer than `patience`.
+    mutating func wait(_ patience: Duration) -> Bool {
         let deadline = ContinuousClock.now + patience
-        while !find(token).isEmpty {
+        while !remaining().isEmpty {
             guard ContinuousClock.now < deadline else { return false }
             usleep(10_000)
         }
         return true
+    }
+
+    /// Ends all: asked first, made after `patience`. True once they have ended. What is killed ends for certain, but on a busy
+    /// machine its device may take seconds to go.
+    mutating func force(patience: Duration) -> Bool {
+        for (signal, patience) in [(SIGTERM, patience), (SIGKILL, .seconds(10))] {
+            for process in remaining() { kill(process, signal) }
+            if wait(patience) { return true }
+        }
+        return false
+    }
+}
+
+/// A process, whatever becomes of its number.
+private final class HeldProcess {
+    let number: pid_t
+    private let descriptor: FileDescriptor
+
+    init?(_ number: pid_t) {
+        let raw = weft_pidfd_open(number)
+        guard raw >= 0 else { return nil }
+        self.number = number
+        descriptor = FileDescriptor(raw)
+    }
+
+    /// Whether it has let go of everything. Its parent may not have asked for its end yet.
+    var hasEnded: Bool {
+        var entry = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0
     }
 }

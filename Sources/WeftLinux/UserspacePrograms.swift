@@ -103,7 +103,8 @@ package struct UserspacePrograms: UserspaceDevices {
             }
         } catch {
             // Nothing is left behind, whatever the program did before it failed.
-            if processes.end(token, patience: .seconds(2)) {
+            var end = EndOfMarked(processes, token)
+            if end.force(patience: .seconds(2)) {
                 removeStaleSockets(interface)
                 try? state.store(programToken: nil, of: interface)
             }
@@ -113,9 +114,10 @@ package struct UserspacePrograms: UserspaceDevices {
 
     package mutating func stop(interface: String) throws(DataplaneError) {
         guard let token = try state.programToken(of: interface) else { return }
-        if !processes.waitForEnd(token, min(patience, .seconds(5))) {
-            guard processes.end(token, patience: .seconds(2)) else {
-                let list = processes.find(token).map(String.init).joined(separator: ", ")
+        var end = EndOfMarked(processes, token)
+        if !end.wait(min(patience, .seconds(5))) {
+            guard end.force(patience: .seconds(2)) else {
+                let list = end.remaining().map(String.init).joined(separator: ", ")
                 throw DataplaneError(
                     .other, "process \(list) does not end", operation: "end the program of \(interface)")
             }

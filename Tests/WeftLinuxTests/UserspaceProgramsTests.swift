@@ -166,10 +166,11 @@ struct UserspaceProgramsTests {
             try programs.clear(interface: "wg0")
             check(try bed.state.programToken(of: "wg0") == token)
             check(bash("ls /run/wireguard") == "wg0.sock\n")
-            for process in MarkedProcesses().find(token) { kill(process, SIGKILL) }
+            let killed = MarkedProcesses().find(token)
+            for process in killed { kill(process, SIGKILL) }
             // Its environment goes first, then its files, in which order ever.
-            while !MarkedProcesses().find(token).isEmpty || if_nametoindex("wg0") != 0 { usleep(1000) }
-            usleep(50_000)
+            for _ in 0..<10_000 where !killed.allSatisfy(hasEnded) { usleep(1000) }
+            check(if_nametoindex("wg0") == 0)
             try programs.clear(interface: "wg0")
             check(bash("ls /run/wireguard") == "")
             check(try bed.state.programToken(of: "wg0") == nil)
@@ -245,8 +246,11 @@ struct UserspaceProgramsTests {
             let bed = Bed()
             var programs = bed.programs()
             try programs.start(interface: "wg0")
-            let process = MarkedProcesses().find(try bed.state.programToken(of: "wg0") ?? "").first ?? 0
-            kill(process, SIGSTOP)
+            // Not the one that put it into the background, and may be about to end.
+            let started = MarkedProcesses().find(try bed.state.programToken(of: "wg0") ?? "")
+            let process = started.first { MarkedProcesses().holds("wg0", $0) } ?? 0
+            check(process != 0)
+            stop(process)
             var control = UserspaceControl(
                 interface: "wg0", sockets: ["/run/wireguard/wg0.sock"], patience: .milliseconds(100))
             let found = failure { () throws(DataplaneError) in _ = try control.read() }
@@ -255,12 +259,9 @@ struct UserspaceProgramsTests {
             // Once its link is gone, it is ended although it hangs.
             kill(process, SIGCONT)
             bash("ip link set wg0 down")
-            kill(process, SIGSTOP)
+            stop(process)
             try programs.stop(interface: "wg0")
-            // A killed process lets go of its memory, and with it of the mark, a moment before it is no more.
-            func isGone() -> Bool { kill(process, 0) != 0 || bash("cat /proc/\(process)/stat").contains(" Z ") }
-            for _ in 0..<200 where !isGone() { usleep(10_000) }
-            check(isGone())
+            check(hasEnded(process))
         }
     }
 
@@ -352,6 +353,24 @@ private struct Bed {
         var programs = programs
         check(failure { () throws(DataplaneError) in try programs.stop(interface: "wg0") } == nil)
     }
+}
+
+/// The state of each of a process's threads, as in proc_pid_stat(5); none once it is no more.
+private func states(_ process: pid_t) -> [Substring] {
+    bash("cat /proc/\(process)/task/*/stat 2>/dev/null").split(separator: "\n")
+        .compactMap { $0.split(separator: ")").last?.split(separator: " ").first }
+}
+
+/// Makes a process hang. The signal does not wait until each thread has taken it.
+private func stop(_ process: pid_t) {
+    kill(process, SIGSTOP)
+    for _ in 0..<10_000 where !states(process).allSatisfy({ $0 == "T" }) { usleep(1000) }
+}
+
+/// Whether a process has let go of everything, though nobody has asked for its end. Its first thread need not be the last.
+private func hasEnded(_ process: pid_t) -> Bool {
+    let states = states(process)
+    return states.isEmpty || states == ["Z"]
 }
 
 /// In a test's own process, what does not hold ends it.
