@@ -207,6 +207,11 @@ extension Node {
 }
 
 extension Topology {
+    /// Takes a node for disabled; nothing where there is none of this name.
+    package mutating func disable(_ name: String) {
+        if let index = index(ofNode: name) { nodes[index].isDisabled = true }
+    }
+
     /// The index of a node by its name; `nodes` is sorted by name.
     package func index(ofNode name: String) -> Int? {
         var low = 0

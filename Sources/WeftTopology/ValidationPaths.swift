@@ -169,6 +169,7 @@ extension Validator {
         checkEntries(graph)
         checkLinkUse(graph)
         guard !problems.hasErrors else { return }
+        checkFamilies(graph)
         var reachability = Reachability(topology, graph)
         let classes = reachability.classes()
         guard classes.count <= 2000 else {
@@ -291,5 +292,44 @@ extension Validator {
                 "\"\(nodes[first].name)\" and \"\(nodes[second].name)\" do not link directly: \(reason)",
                 at: link.place)
         }
+    }
+}
+
+extension Validator {
+    /// How many nodes of a hub are asked whether they meet there: the same ways are those of many.
+    private static let samples = 8
+
+    /// A hub without an address of a family has no routes in it: what others send each other by it ends there.
+    private mutating func checkFamilies(_ graph: MeshGraph) {
+        for hub in nodes.indices where nodes[hub].isHub && isActive[hub] {
+            for family in IPAddress.Family.allCases where !has(hub, family) {
+                // Who can be dialled by nobody needs a hub before others do.
+                let members = nodes.indices.filter { $0 != hub && isActive[$0] && has($0, family) }
+                    .filter { graph.isLinked($0, hub) }
+                    .sorted { (nodes[$0].endpoint == nil ? 0 : 1, $0) < (nodes[$1].endpoint == nil ? 0 : 1, $1) }
+                for first in members.prefix(Self.samples) {
+                    let hops = graph.firstHops(from: first)
+                    guard
+                        let second = nodes.indices.first(where: {
+                            hops[$0] == Int32(hub) && $0 != hub && has($0, family)
+                        })
+                    else { continue }
+                    problems.warning(
+                        "topology.hub-family",
+                        "\(list([first, second])) reach each other through \"\(nodes[hub].name)\", which has no \(family.name) "
+                            + "address: their \(family.name) ends there", at: nodes[hub].place,
+                        notes: [
+                            Diagnostic.Note(
+                                "give \"\(nodes[hub].name)\" an \(family.name) address, or join them by a hub that has one"
+                            )
+                        ])
+                    break
+                }
+            }
+        }
+    }
+
+    private func has(_ node: Int, _ family: IPAddress.Family) -> Bool {
+        nodes[node].addresses.contains { $0.value.family == family }
     }
 }

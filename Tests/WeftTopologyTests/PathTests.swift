@@ -74,6 +74,33 @@ import WeftTopology
         #expect(whole > 0 && broken > 0)
     }
 
+    /// A hub relays no family that it has no address of.
+    @Test func aHubWithoutAFamilyIsTold() throws {
+        func warnings(_ hub: String, _ more: String = "") -> [String] {
+            func key(_ first: UInt8) -> String {
+                var bytes = [UInt8](repeating: 7, count: 32)
+                bytes[0] = first
+                return PublicKey(bytes: bytes.span)?.base64 ?? ""
+            }
+            let text = """
+                mesh: {name: m, interface: wg0, addresses: [10.0.0.0/8, "fd00::/48"]}
+                nodes:
+                  hub: {publicKey: \(key(1)), addresses: [10.0.0.1\(hub)], endpoint: hub.example, hub: true}
+                  ana: {publicKey: \(key(2)), addresses: [10.0.0.2, "fd00::2"]}
+                  bob: {publicKey: \(key(3)), addresses: [10.0.0.3, "fd00::3"]\(more)}
+                """
+            let files = SourceFiles([SourceFiles.File(name: "t.yaml", bytes: Array(text.utf8))])
+            return TopologyReader.read(files).diagnostics.map(\.message)
+        }
+        #expect(
+            warnings("") == [
+                "\"ana\" and \"bob\" reach each other through \"hub\", which has no IPv6 address: their IPv6 ends there"
+            ])
+        #expect(warnings(", \"fd00::1\"").isEmpty)
+        // They link directly.
+        #expect(warnings("", ", endpoint: bob.example").isEmpty)
+    }
+
     /// Links within a large mesh do not make its nodes differ.
     @Test func largeMeshesAreTold() throws {
         var text = "mesh: {name: m, interface: wg0, addresses: [10.0.0.0/8]}\nnodes:\n"
