@@ -16,23 +16,32 @@ struct Detours {
     let interface: UInt32
     private let wanted: WantedPrefixes
     private let ranges: [Route.Key]
+    /// Families of which everything goes to an exit.
+    private let exits: Set<IPAddress.Family>
 
-    /// - Parameter routes: the mesh's own, as they are wanted.
-    init(channel: Channel, links: Links, mesh: MeshIdentity, interface: UInt32, routes: [Route]) {
+    /// - Parameters:
+    ///   - routes: the mesh's own, as they are wanted.
+    ///   - rules: those of its full tunnel.
+    init(
+        channel: Channel, links: Links, mesh: MeshIdentity, interface: UInt32, routes: [Route], rules: [PolicyRule]
+    ) {
         (self.channel, self.links, self.mesh, self.interface) = (channel, links, mesh, interface)
         // Into any other table packets come by others' rules, or by the full tunnel's, which is looked at by itself.
         wanted = WantedPrefixes(
             routes.lazy.filter {
                 $0.target == .interface && $0.table == Route.mainTable && !$0.prefix.isDefault
             }.map(\.prefix))
+        exits = Set(rules.filter { $0.table != nil }.map(\.key.family))
         ranges = routes.filter { $0.target == .unreachable && $0.table == Route.mainTable }.map(\.key)
     }
 
     /// What was found, by rule in the kernel's order.
     func read() throws(DataplaneError) -> [ForeignObject] {
-        if wanted.isEmpty, ranges.isEmpty { return [] }
+        var past: [ForeignObject] = []
+        for family in IPAddress.Family.allCases where exits.contains(family) { past += try pastExit(family) }
+        if wanted.isEmpty, ranges.isEmpty { return past }
         let rules = try PolicyRules(channel: channel, mesh: mesh, wanted: []).dump()
-        var found: [ForeignObject] = []
+        var found = past
         for family in IPAddress.Family.allCases
         where wanted.has(family) || ranges.contains(where: { $0.prefix.family == family }) {
             for rule in rules where rule.family == family && rule.leadsAll {
@@ -72,6 +81,18 @@ struct Detours {
                 "It takes the packets to \(other.route.prefix), which are meant for the mesh: remove it, or take these "
                     + "addresses out of the `allowedIPs` of the node that has them."
             }
+    }
+
+    /// Wide routes in the main table, which the full tunnel leaves to it, but for the default route: halves of one, and all
+    /// that is public.
+    private func pastExit(_ family: IPAddress.Family) throws(DataplaneError) -> [ForeignObject] {
+        let wide = try routes(family, Route.mainTable).filter { other in
+            other.takesPackets && (1...4).contains(other.route.prefix.length) && !other.route.prefix.address.isMulticast
+        }
+        return listed(wide) { other in
+            "It takes what goes to \(other.route.prefix) past the exit, as a route of the main table that is no default route: "
+                + "remove it, or keep it from being made (OpenVPN: without `redirect-gateway`; wg-quick: `Table = off`)."
+        }
     }
 
     /// Peers' addresses that are this host's own.

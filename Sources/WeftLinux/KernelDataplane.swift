@@ -226,7 +226,7 @@ package struct KernelDataplane: Dataplane {
         let known = Set(reading.foreign.map(\.description))
         let detours = Detours(
             channel: route, links: links, mesh: mesh, interface: try routes(of: mesh).interface,
-            routes: interests.routes)
+            routes: interests.routes, rules: interests.rules)
         observation.foreign += try detours.read().filter { !known.contains($0.description) }
     }
 

@@ -51,6 +51,8 @@ struct NfTables {
                     switch error {
                     case .refused(let errno, _) where errno.rawValue == ENOENT: continue
                     case .interrupted: continue
+                    // Elements of another set than the one that had the name before.
+                    case .malformed: if try generation() == before { throw error }
                     default: throw error
                     }
                 }

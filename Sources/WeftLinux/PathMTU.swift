@@ -11,22 +11,26 @@ package struct PathMTU {
 
     private let lookup: RouteLookup
     private let mesh: MeshIdentity
-    /// Of the tunnel's packets, by the policy rules that are there; 0 where there are none.
-    private let liveMark: UInt32
+    /// What leads past the full tunnels that are there: first this mesh's own, which may be about to go or to get another
+    /// mark, and then those of other meshes, which take this one's packets as well.
+    private let liveMarks: [UInt32]
 
     /// Opens a socket in the calling thread's network namespace, and reads its links and rules.
     package init(
         for mesh: MeshIdentity, transports: TransportFactory = { (bus) throws(Errno) in try Socket(bus) }
     ) throws(DataplaneError) {
         self.mesh = mesh
-        lookup = try RouteLookup(transports: transports)
-        liveMark = try lookup.tunnelMark(of: mesh)
+        let lookup = try RouteLookup(transports: transports)
+        self.lookup = lookup
+        liveMarks = try ([mesh] + lookup.meshes(besides: mesh)).map { (mesh) throws(DataplaneError) in
+            try lookup.tunnelMark(of: mesh)
+        }
     }
 
     /// The MTU for the mesh's link: that of the narrowest path to an endpoint, less WireGuard's overhead. Where no endpoint
     /// has a path outside the host, the way to addresses that nothing is known of decides, as the peers will come by it.
-    /// Left out are endpoints without a route, on this host itself, and behind one of Weft's own interfaces: else each of two
-    /// meshes would hang on what the other one is just now.
+    /// Left out are endpoints without a route, on this host itself, and behind one of Weft's own interfaces, and full tunnels of
+    /// Weft's are passed by: else each of two meshes would hang on what the other one is just now.
     ///
     /// - Parameters:
     ///   - mark: that the tunnel's own packets are to have; 0 for none.
@@ -49,10 +53,13 @@ package struct PathMTU {
         return nil
     }
 
-    /// A full tunnel that is to go, or to get another mark, still takes what does not bear the mark that it has.
+    /// A full tunnel takes what does not bear its mark.
     private func pathMTU(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> UInt32? {
         if let mtu = try mtu(to: address, mark: mark) { return mtu }
-        return liveMark == 0 || liveMark == mark ? nil : try mtu(to: address, mark: liveMark)
+        for live in liveMarks where live != 0 && live != mark {
+            if let mtu = try mtu(to: address, mark: live) { return mtu }
+        }
+        return nil
     }
 
     /// In bytes, headers included; nil where no packet of ours would leave the host for that address.

@@ -182,13 +182,14 @@ struct PolicyRules {
     /// is meant for the exit gets there.
     private func bypass(_ other: LiveRule) throws(DataplaneError) -> ForeignObject? {
         guard tunnel != nil, other.proto != MeshIdentity.protocolNumber, other.priority < numbers.priority,
-            other.isLookup, other.table != Route.mainTable, other.table != UInt32(RT_TABLE_LOCAL.rawValue),
+            other.isLookup, other.table != UInt32(RT_TABLE_LOCAL.rawValue),
             other.mask == 0, other.selectors.isEmpty, !other.isInverted, other.suppressedLength == nil,
             try leadsAnywhere(other.family, other.table)
         else { return nil }
         return ForeignObject(
             kind: "rule", description: other.description, relation: .hinders,
-            remedy: "It stands before this mesh's rules, and its table has a default route: what is meant for the exit "
+            remedy:
+                "It stands before this mesh's rules, and \(other.table == Route.mainTable ? "the main" : "its") table has a default route: what is meant for the exit "
                 + "goes out there. Give it a priority after \(numbers.priority + 1), or make it for the packets "
                 + "that it is meant for (`from`, `fwmark`).")
     }

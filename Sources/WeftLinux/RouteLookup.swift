@@ -36,6 +36,15 @@ struct RouteLookup {
             .compactMap { if case .lookupUnlessMarked(let mark, _) = $0.key.action { mark } else { nil } }.first ?? 0
     }
 
+    /// The meshes whose interfaces are here, but for one, by their interfaces' numbers.
+    func meshes(besides mesh: MeshIdentity) -> [MeshIdentity] {
+        let mark = Link.alias(mesh: "")
+        return links.values.sorted { $0.index < $1.index }.compactMap { link in
+            guard link.name != mesh.interface, let alias = link.alias, alias.hasPrefix(mark) else { return nil }
+            return MeshIdentity(mesh: String(alias.dropFirst(mark.count)), interface: link.name)
+        }
+    }
+
     /// Whether packets to an address go anywhere, this host itself included.
     func hasRoute(to address: IPAddress, mark: UInt32) throws(DataplaneError) -> Bool {
         try answer(for: address, mark: mark) != nil

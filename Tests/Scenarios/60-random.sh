@@ -164,4 +164,6 @@ else
 fi
 for ((seed = first; seed < first + count; seed++)); do one_mesh $seed; done
 for ((seed = first; seed < first + pairs; seed++)); do two_meshes $seed; done
+# Found by chance: the one is made while the other is a full tunnel, and planned again when that is none any more.
+[ -n "${WEFT_SEED-}" ] || two_meshes 815897
 done_testing

@@ -233,6 +233,20 @@ enter laptop ip rule del priority 600
 enter laptop ip rule add priority 30000 lookup 100
 lacks "one that comes after is not" "30000:" "$(named)"
 enter laptop ip rule del priority 30000
+# The main table's own rule, moved up, and routes in it that are no default route.
+enter laptop ip rule add priority 600 lookup main
+contains "the main table before the tunnel's is named" "600: from all lookup main" "$(named)"
+contains "by doctor too" "600: from all lookup main" "$(weft laptop doctor --offline)"
+enter laptop ip rule del priority 600
+for wide in 0.0.0.0/1 128.0.0.0/1 2000::/3; do
+    enter laptop ip route add $wide dev eth0
+    contains "$wide past the exit is named" "$wide" "$(named)"
+    contains "with what to do" "past the exit" "$(weft laptop plan)"
+    enter laptop ip route del $wide dev eth0
+done
+enter laptop ip route add 224.0.0.0/4 dev eth0
+lacks "multicast is not" 224.0.0.0 "$(named)"
+enter laptop ip route del 224.0.0.0/4 dev eth0
 for action in blackhole unreachable prohibit; do
     enter laptop ip rule add priority 600 to 203.0.113.0/24 $action
     contains "one that throws packets away is named ($action)" "600: from all to 203.0.113.0/24 $action" "$(named)"

@@ -119,6 +119,25 @@ struct PathMTUTests {
         }
     }
 
+    /// Another mesh's full tunnel takes this one's packets, and may be gone tomorrow: what is beyond it is the path.
+    @Test func theFullTunnelOfAnotherMeshIsPassedBy() throws {
+        try onHost { () throws in
+            let other = MeshIdentity(mesh: "lab", interface: "wg1")
+            let (mark, priority) = (other.routingNumbers.mark, other.routingNumbers.priority + 1)
+            shell("ip link add wg1 mtu 577 type bridge; ip link set wg1 up alias weft:lab")
+            shell("ip route add default via 10.0.2.9; ip route add default dev wg1 table 9")
+            let mask = MeshIdentity.mask(of: mark)
+            #expect(shell("ip rule add not fwmark \(mark)/\(mask) table 9 priority \(priority) protocol 119"))
+            for wanted in [0, mesh.routingNumbers.mark] {
+                #expect(try mtu("192.0.2.7", mark: wanted) == 1320)
+                #expect(try mtu(mark: wanted) == 1320)
+            }
+            // What is routed into it besides is no path all the same.
+            shell("ip route add 10.8.0.0/16 dev wg1")
+            #expect(try mtu("10.8.0.1", "10.0.1.9") == 1420)
+        }
+    }
+
     @Test func ofSeveralWaysTheNarrowestCounts() throws {
         try onHost { () throws in
             shell("ip route add 192.0.2.0/24 nexthop via 10.0.1.9 nexthop via 10.0.2.9")
