@@ -1,6 +1,7 @@
 #!/bin/bash
 # Peers come, change and go; a prefix moves from one to another. Those who are not concerned lose no packet and shake no
 # hands, and the moving prefix is never at neither.
+# alone: in namespaces
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"

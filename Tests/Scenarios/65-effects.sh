@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every session effect that a plan names, against what a ping at 100 Hz through the tunnel loses and against the times of
 # handshakes: what is called hitless loses nothing and shakes no hands, what is called an outage loses packets.
+# alone: in namespaces
 # timeout: 180
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"

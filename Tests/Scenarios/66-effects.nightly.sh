@@ -1,6 +1,7 @@
 #!/bin/bash
 # What follows a change only after minutes: a preshared key that only one end has ends the traffic after three, and a name
 # that has another address is dialled anew when the session is stale. In the virtual machine idle time is skipped.
+# alone: in namespaces
 # vm: --icount
 # timeout: 900
 here=$(dirname "$(realpath "$0")")
@@ -36,12 +37,24 @@ since=$(date +%s)
 
 # ----------------------------------------------------------------------------------- a preshared key that one end has
 
-psk fra ana "$(wg genpsk)"
-plan=$(weft fra plan --format json)
-same "a preshared key changes at one end: the plan says re-handshake" re-handshake \
-    "$(jq -r '.operations[] | select(.object.name == "ana") | .effect' <<<"$plan")"
-succeeds "which is applied" weft fra apply
-before=$(handshake fra ana)
+# In the virtual machine idle time is skipped, and waiting for its host is idle time too: where the clock ran ahead by minutes
+# since the handshake, the session would be over before the first ping. Then it is done again, from a new session.
+with_ana=$(enter fra cat /etc/weft/preshared-keys/ana)
+for attempt in 1 2 3; do
+    psk fra ana "$(wg genpsk)"
+    plan=$(weft fra plan --format json)
+    same "a preshared key changes at one end: the plan says re-handshake" re-handshake \
+        "$(jq -r '.operations[] | select(.object.name == "ana") | .effect' <<<"$plan")"
+    succeeds "which is applied" weft fra apply
+    before=$(handshake fra ana)
+    age=$(($(date +%s) - before))
+    [ $age -gt 60 ] && [ $attempt -lt 3 ] || break
+    note "the clock ran ahead: the session is $age s old, and is made anew"
+    psk fra ana "$with_ana"
+    succeeds "the key is that of the other end again" weft fra apply
+    sleep 185
+    for host in ana bob; do eventually 20 "$host has a new session" enter $host ping -c 1 -W 1 10.80.0.1; done
+done
 launch fra ping -n -D -O -i 1 -w 240 10.80.0.2 >"$_mesh_folder/pings" 2>&1
 pings=$!
 

@@ -2,6 +2,7 @@
 # What a plan says of the firewall's changes, against what they end: access rules, a kill switch, masquerading, and repairs
 # of each; and of forwarding, which goes with what it was turned on for. What is called hitless loses nothing; what is
 # called an outage ends connections, and only those that it names.
+# alone: in namespaces
 # timeout: 240
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"

@@ -2,6 +2,7 @@
 # More events from the kernel than an agent can look at, and more than the kernel keeps for it: it answers meanwhile, heals what
 # went under them, and does not keep them.
 # timeout: 120
+# alone: in namespaces
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"

@@ -1,5 +1,6 @@
 #!/bin/bash
 # An agent does not grow: 100,000 passes, and 10,000 topologies.
+# alone: in namespaces
 # timeout: 3600
 passes=100000 changes=10000 allowed=300
 [ -z "${WEFT_VM-}" ] || passes=5000 changes=500

@@ -9,14 +9,14 @@ import WeftPlan
 @testable import WeftLinux
 
 @Suite struct StateFolderTests {
-    private let temporary = TemporaryFolder()
-    private let key = PublicKey("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=")
+    let temporary = TemporaryFolder()
+    let key = PublicKey("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=")
 
-    private func folder(_ namespace: String = "host", boot: String = "a") -> StateFolder {
+    func folder(_ namespace: String = "host", boot: String = "a") -> StateFolder {
         StateFolder(path: "\(temporary.path)/state", namespace: namespace, bootID: boot)
     }
 
-    private func memory(port: UInt16 = 51820) throws -> MeshMemory {
+    func memory(port: UInt16 = 51820) throws -> MeshMemory {
         let key = try #require(key)
         let address = try #require(IPAddress("2001:db8::1"))
         let endpoint = AppliedEndpoint(written: "fra.example.net:\(port)", address: SocketAddress(address, port: port))
@@ -34,117 +34,6 @@ import WeftPlan
         try folder("netns-7").store(written, of: "wg0")
         #expect(try folder("netns-7").meshMemory(of: "wg0") == written)
         #expect(try folder("netns-7", boot: "b").meshMemory(of: "wg0") == MeshMemory())
-    }
-
-    @Test func remembersTheTopologyInForce() throws {
-        let files = SourceFiles([SourceFiles.File(name: "/etc/weft/topology/a.yaml", bytes: Array("mesh: {}".utf8))])
-        #expect(try folder().topology(inForceOn: "wg0") == nil)
-        try folder().keep(files, of: "/etc/weft/topology", for: "wg0")
-        let found = try folder(boot: "b").topology(inForceOn: "wg0")
-        #expect(found?.root == "/etc/weft/topology")
-        #expect(found?.files.files.map(\.bytes) == files.files.map(\.bytes))
-        // It outlives what else is remembered of the interface.
-        try folder().store(try memory(), of: "wg0")
-        #expect(try folder().topology(inForceOn: "wg0") != nil)
-        // Damaged, it is not used.
-        let kept = try #require(SmallFile.names(in: "\(temporary.path)/state/host").first { $0.hasSuffix(".kept") })
-        temporary.write("weft-topology 1 0000\n", to: "state/host/\(kept)")
-        #expect(throws: DataplaneError.self) { try folder().topology(inForceOn: "wg0") }
-        try folder().forget("wg0")
-        #expect(try folder().topology(inForceOn: "wg0") == nil)
-        #expect(SmallFile.names(in: "\(temporary.path)/state/host").isEmpty)
-    }
-
-    /// One copy is kept for an interface, by whatever path the next topology comes.
-    @Test func aCopyGoesWithItsLastInterface() throws {
-        func keep(_ text: String, of root: String, for interface: String) throws {
-            let files = SourceFiles([
-                .init(name: root.hasSuffix("/") ? root + "a" : root + "/a", bytes: Array(text.utf8))
-            ])
-            try folder().keep(files, of: root, for: interface)
-        }
-        func copies() -> Int {
-            SmallFile.names(in: "\(temporary.path)/state/host").filter { $0.hasSuffix(".kept") }.count
-        }
-        func found(_ interface: String) throws -> String? {
-            let kept = try folder().topology(inForceOn: interface)
-            return kept.map { "\($0.root): \(String(decoding: $0.files[0].bytes, as: UTF8.self))" }
-        }
-        try keep("1", of: "/t", for: "wg0")
-        try keep("2", of: "/releases/2", for: "wg0")
-        #expect(try copies() == 1 && found("wg0") == "/releases/2: 2")
-        // What another interface has stays, until that lets it go.
-        try keep("2", of: "/releases/2", for: "wg1")
-        try keep("3", of: "/releases/3", for: "wg0")
-        #expect(try copies() == 2 && found("wg1") == "/releases/2: 2" && found("wg0") == "/releases/3: 3")
-        try keep("3", of: "/releases/3", for: "wg1")
-        #expect(copies() == 1)
-        try folder().forget("wg0")
-        #expect(try copies() == 1 && found("wg0") == nil && found("wg1") == "/releases/3: 3")
-        // A record that cannot be read may name it.
-        temporary.write("nonsense", to: "state/host/wg2.json")
-        try keep("4", of: "/t", for: "wg1")
-        #expect(try copies() == 2 && found("wg1") == "/t: 4")
-        temporary.remove("state/host/wg2.json")
-        try folder().forget("wg1")
-        #expect(copies() == 1 && folder().interfaces.isEmpty)
-    }
-
-    @Test func spellingsOfAPathAreOne() throws {
-        let current = try #require(getcwd(nil, 0).map { String(cString: $0) })
-        for (root, place) in [
-            ("/t/u", "/t/u"), ("/t/u/", "/t/u"), ("/t/./u", "/t/u"), ("//t//u", "/t/u"), (".", current),
-            ("x/", "\(current)/x"), ("/t/../u", "/t/../u"),
-        ] {
-            let file = root.hasSuffix("/") ? "\(root)a.yaml" : "\(root)/a.yaml"
-            let files = SourceFiles([.init(name: file, bytes: Array("nodes: {}".utf8))])
-            try folder().keep(files, of: root, for: "wg0")
-            let found = try #require(try folder().keptTopology(of: place))
-            #expect(found.root == place && found.files.files.map(\.name) == ["\(place)/a.yaml"], "\(root)")
-            #expect(found.files.revision(below: place) == files.revision(below: root), "\(root)")
-            #expect(try folder().topology(inForceOn: "wg0")?.root == place)
-            #expect(SmallFile.names(in: "\(temporary.path)/state/host").filter { $0.hasSuffix(".kept") }.count == 1)
-        }
-        // A single file.
-        let file = SourceFiles([.init(name: "./m.yaml", bytes: [7])])
-        try folder().keep(file, of: "./m.yaml", for: "wg0")
-        #expect(try folder().keptTopology(of: "m.yaml")?.files.files.map(\.name) == ["\(current)/m.yaml"])
-    }
-
-    /// As an earlier weft wrote it: by the path as it was given.
-    @Test func aCopyOfAnEarlierWeftIsReadAndReplaced() throws {
-        let files = SourceFiles([.init(name: "t/a.yaml", bytes: [7])])
-        try folder().store(try memory(), of: "wg0")
-        let hash = String(MeshIdentity.hash("t/"), radix: 16)
-        temporary.write(
-            String(decoding: files.kept(below: "t/"), as: UTF8.self), to: "state/host/topology-\(hash).kept")
-        #expect(try folder().store(topology: "t/", of: "wg0") == nil)
-        #expect(try folder().topology(inForceOn: "wg0")?.files.files.map(\.name) == ["t/a.yaml"])
-        try folder().keep(files, of: "t/", for: "wg0")
-        #expect(try folder().topology(inForceOn: "wg0")?.root.hasSuffix("/t") == true)
-        #expect(folder().strayTopologies == [])
-    }
-
-    /// Wherever it is killed, the record names a copy that is there.
-    @Test func killedAtAnyMomentTheRecordsCopyIsThere() async throws {
-        let path = "\(temporary.path)/state"
-        for delay in stride(from: 2_000, to: 42_000, by: 2_000) as StrideTo<UInt32> {
-            await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String, delay = delay as UInt32] in
-                let state = StateFolder(path: path, namespace: "host", bootID: "a")
-                alarmKill(after: delay)
-                for number in 0..<Int.max {
-                    let root = "/releases/\(number % 3)"
-                    let files = SourceFiles([.init(name: "\(root)/a.yaml", bytes: Array("\(number)".utf8))])
-                    try? state.keep(files, of: root, for: number % 2 == 0 ? "wg0" : "wg1")
-                    if number % 50 == 49 { try? state.forget("wg0") }
-                }
-            }
-            let state = folder()
-            for interface in ["wg0", "wg1"] where state.wasInForce(on: interface) {
-                #expect(try state.topology(inForceOn: interface) != nil)
-            }
-            #expect(state.problems.isEmpty)
-        }
     }
 
     @Test func remembersATrial() throws {
@@ -285,27 +174,6 @@ import WeftPlan
         #expect(try folder().programToken(of: "wg0") == nil)
         try folder().forget("wg0")
         #expect(access("\(temporary.path)/state/host/wg0.json", F_OK) != 0)
-    }
-
-    /// A record is lost, and with it which topology was in force: that it lies there is said, at once and when the mesh goes.
-    @Test func aTopologyWithoutARecordIsNamed() throws {
-        let files = SourceFiles([.init(name: "/t/mesh.yaml", bytes: Array("mesh: {}".utf8))])
-        for (root, interface) in [("/t", "wg0"), ("/u", "wg1")] { try folder().keep(files, of: root, for: interface) }
-        #expect(folder().keptAside(of: "wg0") == [])
-        temporary.write("nonsense", to: "state/host/wg0.json")
-        let state = folder()
-        _ = try state.meshMemory(of: "wg0")
-        let strays = state.strayTopologies
-        #expect(strays.count == 1 && strays[0].hasSuffix(".kept"))
-        #expect(state.problems.first?.message.contains("nor is the topology that was in force (\(strays[0]))") == true)
-        // The same problem is one, however it is read.
-        _ = try state.programToken(of: "wg0")
-        #expect(state.problems.count == 1)
-        try state.forget("wg0")
-        #expect(folder().keptAside(of: "wg0") == strays)
-        // Kept anew, it is nobody's no longer.
-        try folder().keep(files, of: "/t", for: "wg0")
-        #expect(folder().keptAside(of: "wg0") == [])
     }
 
     @Test(arguments: ["", "{", "nonsense", "{\"version\": 1, \"endpoints\": 7}", "{\"version\": 99}", "\0\0\0"])
@@ -510,71 +378,8 @@ import WeftPlan
     }
 }
 
-@Suite struct StateSysctlsTests {
-    private let temporary = TemporaryFolder()
-
-    private func ledger(boot: String = "a") -> StateSysctls {
-        StateSysctls(StateFolder(path: temporary.path, namespace: "host", bootID: boot))
-    }
-
-    @Test func theFirstValueStaysUntilTheLastClaimEnds() throws {
-        var ledger = ledger()
-        let forwarding = Sysctl("net/ipv4/ip_forward", "1")
-        try ledger.record(forwarding, over: "0", companions: [], by: "wg0")
-        try ledger.record(forwarding, over: "1", companions: [], by: "wg1")
-        #expect(
-            try ledger.memory()
-                == SysctlMemory(
-                    originals: [forwarding.path: .init(value: "0", written: "1")],
-                    claims: ["wg0": [forwarding.path], "wg1": [forwarding.path]]))
-        try ledger.release(forwarding.path, by: "wg0")
-        #expect(try ledger.memory().originals[forwarding.path]?.value == "0")
-        try ledger.release(forwarding.path, by: "wg0")
-        try ledger.release(forwarding.path, by: "wg1")
-        #expect(try ledger.memory() == SysctlMemory())
-    }
-
-    /// What the kernel changes along with a setting is remembered as it was before the first claim.
-    @Test func theFirstCompanionsStayToo() throws {
-        var ledger = ledger()
-        let forwarding = Sysctl("net/ipv4/ip_forward", "1")
-        let redirects = Sysctl("net/ipv4/conf/all/accept_redirects", "0")
-        try ledger.record(forwarding, over: "0", companions: [redirects], by: "wg0")
-        try ledger.record(
-            forwarding, over: "0", companions: [Sysctl("net/ipv4/conf/br0/forwarding", "1")], by: "wg1")
-        #expect(try ledger.memory().originals[forwarding.path]?.companions == [redirects.path: "0"])
-        #expect(try ledger.memory().companions(ofClaimsBy: "wg1") == [redirects.path])
-        #expect(try ledger.memory().companions(ofClaimsBy: "wg2") == [])
-        try ledger.release(forwarding.path, by: "wg0")
-        try ledger.release(forwarding.path, by: "wg1")
-        #expect(try ledger.memory() == SysctlMemory())
-        // One that was right already has none, even if it is written later.
-        try ledger.record(forwarding, over: "1", companions: [], by: "wg0")
-        try ledger.record(forwarding, over: "0", companions: [redirects], by: "wg0")
-        #expect(try ledger.memory().originals[forwarding.path] == .init(value: "1", written: "1"))
-    }
-
-    @Test func aRebootVoidsIt() throws {
-        var old = ledger()
-        try old.record(Sysctl("a", "1"), over: "0", companions: [], by: "wg0")
-        var new = ledger(boot: "b")
-        #expect(try new.memory() == SysctlMemory())
-        try new.record(Sysctl("b", "1"), over: "0", companions: [], by: "wg0")
-        #expect(try new.memory().originals.keys.sorted() == ["b"])
-    }
-
-    @Test func anInterfaceOfAnyNameHasItsOwnFile() throws {
-        var ledger = ledger()
-        try ledger.record(Sysctl("a", "1"), over: "0", companions: [], by: "sysctls")
-        let folder = StateFolder(path: temporary.path, namespace: "host", bootID: "a")
-        try folder.store(programToken: "t", of: "sysctls")
-        #expect(try ledger.memory().claims["sysctls"] == ["a"])
-        #expect(try folder.programToken(of: "sysctls") == "t")
-    }
-}
-
 /// Ends this process as a crash does, from another thread.
-private func alarmKill(after microseconds: UInt32) {
+func alarmKill(after microseconds: UInt32) {
     var thread = pthread_t()
     let argument = UnsafeMutableRawPointer(bitPattern: UInt(microseconds))
     pthread_create(

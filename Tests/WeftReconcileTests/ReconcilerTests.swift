@@ -6,7 +6,7 @@ import WeftPlan
 import WeftReconcile
 import WeftTestSupport
 
-private func random(_ seed: Int) -> DesiredState {
+func random(_ seed: Int) -> DesiredState {
     var generator = SeededGenerator(seed: UInt64(seed))
     return randomDesiredState(&generator, mesh: mesh)
 }
@@ -219,63 +219,6 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
             #expect(try host.apply(desired).isConverged, "seed \(seed)")
             #expect(try host.plan(desired).isEmpty)
         }
-    }
-
-    /// What keeps all else from being done is no reason to leave it open; one that is new waits with the rest.
-    @Test func aKillSwitchThatWasInForceStaysShut() throws {
-        var desired = random(1)
-        desired.state.device?.listenPort = 4000
-        let refusing = FirewallChain(
-            "output", base: .init(.filter, .output, priority: 0),
-            rules: [FirewallRule([.reject(.prohibited)], comment: "kill switch")])
-        desired.state.firewall = Firewall(chains: [refusing])
-        var host = Host()
-        host.kernel.busyPorts = [4000]
-        #expect(try host.plan(desired).isStuck)
-        #expect(try !host.apply(desired).isConverged && host.kernel.mutations == 0 && !host.memory.hasKillSwitch)
-        host.kernel.busyPorts = []
-        #expect(try host.apply(desired).isConverged && host.memory.hasKillSwitch)
-
-        // As after the machine was started anew.
-        var started = Host()
-        started.memory = host.memory
-        started.kernel.busyPorts = [4000]
-        #expect(try started.plan(desired).operations.map(\.operation.kind) == [.firewall])
-        #expect(try !started.apply(desired).isConverged && started.memory.hasKillSwitch)
-        #expect(started.kernel.firewalls[mesh.firewallTable] == desired.state.firewall)
-        #expect(try started.plan(desired).isStuck)
-        // With another mark, which the device cannot get yet: the table is for the one that it has.
-        func shut(_ mark: UInt32) -> Firewall {
-            let bytes = [UInt8(mark & 0xFF), UInt8(mark >> 8 & 0xFF), UInt8(mark >> 16 & 0xFF), UInt8(mark >> 24)]
-            let rule = FirewallRule(
-                [.meta(.mark), .compare(.notEqual, bytes), .reject(.prohibited)], comment: "kill switch")
-            return Firewall(chains: [FirewallChain("output", base: refusing.base, rules: [rule])])
-        }
-        var marked = desired
-        marked.state.device?.fwMark = 0x4242
-        marked.state.firewall = shut(0x4242)
-        started.kernel.busyPorts = []
-        #expect(try started.apply(marked).isConverged)
-        marked.state.device?.fwMark = 0x4343
-        marked.state.device?.listenPort = 4001
-        marked.state.firewall = shut(0x4343)
-        started.kernel.busyPorts = [4001]
-        #expect(try started.plan(marked).isStuck)
-        started.kernel.firewalls[mesh.firewallTable] = nil
-        #expect(try !started.apply(marked).isConverged)
-        #expect(started.kernel.firewalls[mesh.firewallTable] == shut(0x4242))
-        #expect(try started.plan(marked).isStuck)
-        // Without a device, it is as it will be.
-        started.kernel.links["wg0"] = nil
-        #expect(try !started.apply(marked).isConverged)
-        #expect(started.kernel.firewalls[mesh.firewallTable] == shut(0x4343))
-        started.kernel.busyPorts = [4000]
-        // Opened by the topology: that waits with the rest, and then it is forgotten.
-        var open = desired
-        open.state.firewall = nil
-        #expect(try started.plan(open).isStuck && started.memory.hasKillSwitch)
-        started.kernel.busyPorts = []
-        #expect(try started.apply(open).isConverged && !started.memory.hasKillSwitch)
     }
 
     /// A read-only /proc/sys: what cannot be done whole is not begun, and a mesh that is to go does so for the rest.
@@ -495,107 +438,5 @@ private func contents(_ kernel: ModelKernel) throws -> [String] {
         host.kernel.routes.removeAll { $0.interface == "wg0" && $0.route.prefix.family == .v4 }
         #expect(try host.apply(desired).isConverged)
         #expect(host.kernel.links["wg0"]?.isUp == true)
-    }
-}
-
-extension Host {
-    /// Peer 1 shook hands so many seconds ago.
-    fileprivate mutating func shakeHands(secondsAgo: Int64) {
-        let time = UnixTime(seconds: kernel.now.seconds - secondsAgo)
-        kernel.links["wg0"]?.statistics[key(1)] = PeerStatistics(lastHandshake: time)
-    }
-}
-
-@Suite struct EndpointTests {
-    private let dialled = SocketAddress(IPAddress(v4: 0xC000_0201), port: 51_820)
-    private let roamed = SocketAddress(IPAddress(v4: 0xC633_6401), port: 9999)
-
-    private func state(_ endpoint: SocketAddress?, name: String? = nil) -> DesiredState {
-        var state = DesiredState(mesh: "corp", interface: "wg0", node: "here", state: HostState())
-        state.state.link = Link(name: "wg0", mtu: 1420, alias: "weft:corp")
-        state.state.device = Device(privateKey: SecretTag(1, 1), publicKey: key(9), listenPort: nil)
-        state.state.peers = [Peer(publicKey: key(1), endpoint: endpoint)]
-        if let name { state.endpointNames[key(1)] = name }
-        return state
-    }
-
-    /// Held against a dictionary, in any order of questions.
-    @Test(arguments: 0..<20 as Range<UInt64>) func theMemoryIsADictionary(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
-        var expected: [PublicKey: AppliedEndpoint] = [:]
-        var memory = EndpointMemory()
-        for round in 0..<30 {
-            func any() -> PublicKey { key(UInt64.random(in: 0..<40, using: &random)) }
-            var news: [PublicKey: AppliedEndpoint] = [:]
-            for _ in 0..<Int.random(in: 0..<6, using: &random) {
-                let address = SocketAddress(IPAddress(v4: UInt32(round)), port: 7)
-                news[any()] = AppliedEndpoint(written: "name", address: address)
-            }
-            memory.remember(news)
-            expected.merge(news) { $1 }
-            if round % 7 == 6 {
-                let kept = Set((0..<20).map { _ in any() })
-                memory.keep(kept)
-                expected = expected.filter { kept.contains($0.key) }
-            }
-            #expect(memory == EndpointMemory(expected))
-            #expect(memory.entries.map(\.key) == expected.keys.sorted())
-            for number in 0..<40 as Range<UInt64> { #expect(memory[key(number)] == expected[key(number)]) }
-        }
-    }
-
-    private func live(_ host: Host) -> SocketAddress? { host.kernel.links["wg0"]?.peers.first?.endpoint }
-
-    @Test func aRoamedPeerIsLeftAlone() throws {
-        var host = Host()
-        try host.apply(state(dialled))
-        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
-        #expect(try host.plan(state(dialled)).isEmpty)
-        // Even when its session is stale: the topology says nothing new.
-        host.shakeHands(secondsAgo: 500)
-        #expect(try host.plan(state(dialled)).isEmpty)
-    }
-
-    @Test func aNewEndpointInTheTopologyIsSet() throws {
-        var host = Host()
-        try host.apply(state(dialled))
-        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
-        let moved = SocketAddress(IPAddress(v4: 0xC000_0209), port: 51_820)
-        #expect(try host.apply(state(moved)).isConverged)
-        #expect(live(host) == moved)
-        #expect(host.memory.endpoints[key(1)]?.address == moved)
-    }
-
-    @Test func anEndpointTakenOutIsNoChangeAndPutBackIsOne() throws {
-        var host = Host()
-        try host.apply(state(dialled))
-        #expect(try host.apply(state(nil)).plan.isEmpty)
-        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
-        host.shakeHands(secondsAgo: 0)
-        #expect(try host.plan(state(dialled)).isEmpty, "without memory a fresh session is kept")
-        host.kernel.now.seconds += 136
-        #expect(try host.apply(state(dialled)).isConverged)
-        #expect(live(host) == dialled)
-    }
-
-    @Test func withoutMemoryAFreshSessionKeepsItsEndpoint() throws {
-        var host = Host()
-        try host.apply(state(dialled))
-        host.memory = MeshMemory()
-        host.kernel.links["wg0"]?.peers[0].endpoint = roamed
-        host.shakeHands(secondsAgo: 135)
-        #expect(try host.plan(state(dialled)).isEmpty)
-        host.shakeHands(secondsAgo: 136)
-        #expect(try !host.plan(state(dialled)).isEmpty)
-    }
-
-    @Test func aNameThatResolvesAnewWaitsForAStaleSession() throws {
-        var host = Host()
-        try host.apply(state(dialled, name: "fra.example:51820"))
-        host.shakeHands(secondsAgo: 0)
-        #expect(try host.plan(state(roamed, name: "fra.example:51820")).isEmpty)
-        host.kernel.now.seconds += 136
-        #expect(try host.apply(state(roamed, name: "fra.example:51820")).isConverged)
-        #expect(live(host) == roamed)
     }
 }
