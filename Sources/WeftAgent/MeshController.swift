@@ -76,6 +76,10 @@ package final class MeshController<Host: MeshHost> {
     package struct Force {
         package var revision: Revision<Host.Source>
         package var compilation: Compilation
+        /// Of what was before a change: nodes that left with it, and their preshared keys too. They come back with these.
+        var leftOut: Set<String> = []
+        /// What makes the same of this host: the same files, as long as no node expires.
+        var reach: String { ([revision.id] + compilation.expired.keys.sorted()).joined(separator: " ") }
         package var desired: DesiredState { compilation.desired }
         package var mesh: MeshIdentity { desired.identity }
     }
@@ -86,13 +90,22 @@ package final class MeshController<Host: MeshHost> {
     /// Called after each batch of operations, with the indices that it decided.
     package var progress: (Application, Range<Int>) -> Void = { _, _ in }
 
-    package internal(set) var force: Force?
+    package internal(set) var force: Force? {
+        didSet { if let force { host.use(force.revision) } }
+    }
+    /// What is kept shut while nothing is in force, because the host's keys cannot be used.
+    var standIn: Force?
     /// Why what the folder holds is not in force; nil where it is.
     var refusal: AgentProblem?
     /// Why what is in force cannot be compiled anew: what it was compiled to before stays.
     var obsolescence: AgentProblem?
     /// What a person must know.
-    package var problem: AgentProblem? { rival ?? refusal ?? obsolescence }
+    package var problem: AgentProblem? {
+        let kept = force == nil ? keptRefusal : nil
+        return rival ?? (kept?.isFatal == true ? kept : nil) ?? refusal ?? kept ?? obsolescence
+    }
+    /// Why what was kept from before cannot be in force instead.
+    var keptRefusal: AgentProblem?
     package private(set) var stage = Stage.waiting
     package internal(set) var observation: Observation?
     /// What differs, where that is not being repaired.
@@ -109,6 +122,8 @@ package final class MeshController<Host: MeshHost> {
     package private(set) var figures = Figures()
 
     var pending: Wake = [.topology]
+    /// Whether what the folder will hold is yet to come.
+    var isFolderAwaited = false
     /// Whether a pass went before it already.
     private var isCompileOverdue = false
     var reconciler: Reconciler<Host.Plane>?
@@ -120,8 +135,12 @@ package final class MeshController<Host: MeshHost> {
     private var nextPoll: ContinuousClock.Instant?
     /// Whether the state in force was reached: what differs from then on was changed from outside.
     package internal(set) var isSettled = false
+    /// Whether nothing has been decided yet.
+    private var isFirst = true
     private var hints: [String] = []
     var reported: Set<Operation> = []
+    /// Of what was changed from outside and is only reported, what stands while something else is wanted.
+    var spared: Set<Operation> = []
     private var chatter = Chatter()
     /// What stands in the way.
     package private(set) var obstacles: [ForeignObject] = []
@@ -130,6 +149,9 @@ package final class MeshController<Host: MeshHost> {
     /// A change that must prove itself, what it is, and what was in force before.
     var trial: (trial: Trial, candidate: Force, previous: Force)?
     var due: [Probe] = []
+    /// Since the start, where nobody has answered yet: what comes before the network says nothing of a change.
+    var networkAwaitedSince: ContinuousClock.Instant?
+    private var isStarted = false
     /// What the last change would have cut off, as far as it could be told beforehand.
     package internal(set) var cuts: [Cut] = []
     /// What came of the last trial.
@@ -151,7 +173,8 @@ package final class MeshController<Host: MeshHost> {
         }
         try host.takeCharge(of: force.mesh)
         self.force = force
-        isSettled = true
+        // Where somebody has begun it, the network is there.
+        (isSettled, isFirst, isStarted) = (true, false, true)
         pass(at: now)
         pending = [.topology]
     }
@@ -169,12 +192,12 @@ package final class MeshController<Host: MeshHost> {
         wake(.pass)
     }
 
-    /// Everything is looked at anew, and nothing waits any longer.
+    /// All but the topology's folder is looked at anew, and nothing waits any longer.
     package func reload() {
         guarding.reset()
         heldUntil = nil
         reported = []
-        wake([.topology, .compile, .pass])
+        wake([.compile, .pass])
     }
 
     // MARK: Names
@@ -207,6 +230,7 @@ package final class MeshController<Host: MeshHost> {
     ///
     /// - Returns: when to call again where nothing wakes it before: `now` where there is more to do.
     package func step(at now: ContinuousClock.Instant) -> ContinuousClock.Instant {
+        if !isStarted { (isStarted, networkAwaitedSince) = (true, now) }
         if job != nil {
             stepJob(at: now)
             return now
@@ -228,7 +252,8 @@ package final class MeshController<Host: MeshHost> {
         let nextOfTrial = stepTrial(at: now)
         if let nextPoll, nextPoll <= now {
             // What kept the topology from being taken may lie elsewhere: a key that is made at last, a lock.
-            pending.insert(force == nil ? [.pass, .topology] : obsolescence == nil ? .pass : [.pass, .compile])
+            let isCompiled = obsolescence == nil && force?.leftOut.isEmpty != false
+            pending.insert(force == nil ? [.pass, .topology] : isCompiled ? .pass : [.pass, .compile])
             self.nextPoll = nil
             stayInCharge()
             catchUp()
@@ -253,7 +278,7 @@ package final class MeshController<Host: MeshHost> {
 
     private func pass(at now: ContinuousClock.Instant) {
         nextPoll = now + settings.poll
-        guard let force else {
+        guard let force = force ?? standIn else {
             stage = .waiting
             return
         }
@@ -284,21 +309,30 @@ package final class MeshController<Host: MeshHost> {
         decide(plan, at: now)
     }
 
-    private func decide(_ plan: Plan, at now: ContinuousClock.Instant) {
+    private func decide(_ found: Plan, at now: ContinuousClock.Instant) {
         guard let observation else { return }
+        let plan = spare(found)
         let operations = plan.operations.map(\.operation)
+        if operations.isEmpty, !found.isEmpty {
+            (isSettled, reported) = (true, spared)
+            noteReached()
+            (stage, remaining) = (.drifted, found)
+            return
+        }
         if operations.isEmpty, plan.isHeld || plan.isBlocked {
             (stage, remaining) = (.blocked, plan)
             return
         }
         if operations.isEmpty {
-            if !plan.endpointsToRemember.isEmpty || plan.hasKillSwitch != memory.hasKillSwitch {
+            let node = plan.hasKillSwitch ? force?.desired.node : nil
+            if !plan.endpointsToRemember.isEmpty || plan.hasKillSwitch != memory.hasKillSwitch || node != memory.node {
                 remember(Application(plan))
             }
             if stage != .converged, !isSettled, force?.revision.origin != .nothing { sayWhatCameOfIt() }
             if !isSettled { markUndone() }
             stage = plan.obstacles.isEmpty ? .converged : .blocked
             (isSettled, remaining, hints, reported) = (true, nil, [], [])
+            noteReached()
             guarding.forgetOld(at: now)
             return
         }
@@ -317,8 +351,39 @@ package final class MeshController<Host: MeshHost> {
             (stage, remaining, heldUntil) = (.held, plan, now + wait)
             return
         }
+        // Whoever is killed in its midst leaves what nobody has changed from outside.
+        if !isSettled { note(reached: nil) }
         stage = .applying
         job = Job(application: Application(plan), observation: observation, isDrift: isSettled)
+    }
+
+    /// Where changes from outside are only reported, a plan without those.
+    private func spare(_ found: Plan) -> Plan {
+        guard settings.drift == .report, let force, !isSettled else { return found }
+        // Those of a time when no agent ran, too; but a mesh that is gone altogether, as after a start of the machine, is made.
+        // Another key is none of them.
+        if isFirst, memory.reached == force.reach, host.trial(of: force.mesh)?.isUndone != false,
+            observation?.state.link != nil, !found.operations.contains(where: \.replacesSecret)
+        {
+            isSettled = true
+        }
+        isFirst = false
+        var plan = found
+        if !isSettled, !spared.isEmpty { plan.operations.removeAll { spared.contains($0.operation) } }
+        return plan
+    }
+
+    private func noteReached() {
+        spared = []
+        guard settings.drift == .report, let force, trial == nil else { return }
+        note(reached: force.reach)
+    }
+
+    private func note(reached: String?) {
+        if memory.reached == reached { return }
+        memory.reached = reached
+        arrears.isMemoryNew = true
+        catchUp()
     }
 
     private func stepJob(at now: ContinuousClock.Instant) {
@@ -357,9 +422,9 @@ package final class MeshController<Host: MeshHost> {
     private func remember(_ application: Application) {
         guard let force else { return }
         var remembered = memory
-        remembered.note(application, written: force.desired.endpointNames, wanted: force.desired.state.peers)
+        remembered.note(application, of: force.desired)
         // A switch that is taken away on trial is one that may have to be shut again, and soon.
-        if trial != nil, memory.hasKillSwitch { remembered.hasKillSwitch = true }
+        if trial != nil, memory.hasKillSwitch { (remembered.hasKillSwitch, remembered.node) = (true, memory.node) }
         if remembered == memory { return }
         memory = remembered
         arrears.isMemoryNew = true
@@ -415,6 +480,6 @@ package final class MeshController<Host: MeshHost> {
     }
 
     func say(_ level: AgentEvent.Level, _ kind: AgentEvent.Kind, _ message: String) {
-        emit(AgentEvent(level, kind, interface: force?.mesh.interface, message))
+        emit(AgentEvent(level, kind, interface: (force ?? standIn)?.mesh.interface, message))
     }
 }

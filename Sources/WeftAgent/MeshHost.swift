@@ -65,12 +65,19 @@ package protocol MeshHost {
     mutating func keep(_ revision: Revision<Source>) throws(AgentProblem)
     /// What a topology means for this host, now.
     ///
-    /// - Parameter names: answers for endpoints' names, as far as there are any.
+    /// - Parameters:
+    ///   - names: answers for endpoints' names, as far as there are any.
+    ///   - leavesOut: nodes that are taken for disabled where their preshared keys are gone.
     /// - Returns: an empty state for a revision that is nothing.
     /// - Throws: where it means nothing for this host, or what this host cannot be.
     mutating func compile(
-        _ revision: Revision<Source>, names: [String: [IPAddress]]
+        _ revision: Revision<Source>, names: [String: [IPAddress]], leavesOut: (String) -> Bool
     ) throws(AgentProblem) -> Compilation
+    /// From now on operations are those of this revision, with the keys that it was compiled with last.
+    mutating func use(_ revision: Revision<Source>)
+    /// What can be told of a host whose keys cannot be used: that it is the node which it was when a kill switch was in force
+    /// here last. Nil where none was.
+    func compileWithoutKeys(_ revision: Revision<Source>, because problem: AgentProblem) -> Compilation?
     /// The names of endpoints that this host dials.
     mutating func endpointNames(_ revision: Revision<Source>) -> [String]
     /// The address by which a node is asked whether it is there; nil where it has none.
@@ -99,4 +106,12 @@ package protocol MeshHost {
 
     /// An operation in a few words, with peers by name.
     func phrase(_ operation: Operation) -> String
+}
+
+extension MeshHost {
+    mutating func compile(
+        _ revision: Revision<Source>, names: [String: [IPAddress]]
+    ) throws(AgentProblem) -> Compilation {
+        try compile(revision, names: names) { _ in false }
+    }
 }

@@ -9,6 +9,8 @@ extension MeshController {
         /// What the next start begins with.
         var revision: Revision<Host.Source>?
         var isMemoryNew = false
+        /// That the last trial is over.
+        var isTrialOver = false
         /// Why the last try failed.
         var problem: String?
     }
@@ -16,7 +18,7 @@ extension MeshController {
     /// Writes down what is in arrears. A state folder that is full or read-only must not keep the tunnels from being
     /// healed; it is said once, and stands in the status until it is over.
     func catchUp() {
-        guard let force, arrears.revision != nil || arrears.isMemoryNew else { return }
+        guard let force, arrears.revision != nil || arrears.isMemoryNew || arrears.isTrialOver else { return }
         var problem: String?
         if let revision = arrears.revision {
             do throws(AgentProblem) {
@@ -24,6 +26,15 @@ extension MeshController {
                 arrears.revision = nil
             } catch {
                 problem = "\(error.summary): after a restart without a topology there is none to go by"
+            }
+        }
+        // Not before what it has confirmed: that would be taken for what failed.
+        if arrears.isTrialOver, arrears.revision == nil, trial == nil {
+            do throws(AgentProblem) {
+                try closeTrial(of: force.mesh)
+                arrears.isTrialOver = false
+            } catch {
+                problem = problem ?? "\(error.summary): after a restart a trial would not be known to be over"
             }
         }
         if arrears.isMemoryNew {

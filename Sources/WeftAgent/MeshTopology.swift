@@ -10,12 +10,11 @@ extension MeshController {
     private static var linesOfDetails: Int { 40 }
 
     func readTopology(at now: ContinuousClock.Instant) {
-        switch host.read() {
-        case .good(let revision): consider(revision, at: now)
-        case .broken(let problem): refuse(problem)
-        case .awaited: break
-        }
+        let reading = host.read()
+        if case .awaited = reading { isFolderAwaited = true } else { isFolderAwaited = false }
+        if case .good(let revision) = reading { consider(revision, at: now) }
         if force == nil, let kept = host.kept() { adopt(kept, at: now) }
+        if case .broken(let problem) = reading { refuse(problem) }
         lookAtMemory()
     }
 
@@ -30,9 +29,12 @@ extension MeshController {
         if revision.id == force?.revision.id {
             if refusal != nil || isWithdrawn {
                 say(.notice, .revision, "the topology is again what is in force (\(revision.id))")
-                if let mesh = force?.mesh, trial == nil, host.trial(of: mesh)?.isRejected == false {
-                    try? closeTrial(of: mesh)
-                }
+            }
+            if let mesh = force?.mesh, trial == nil, let record = host.trial(of: mesh), !record.isRejected,
+                record.id != revision.id
+            {
+                arrears.isTrialOver = true
+                catchUp()
             }
             (refusal, rejected) = (nil, nil)
             force?.revision.origin = .folder
@@ -56,11 +58,38 @@ extension MeshController {
                 )
             }
             try host.takeCharge(of: candidate.mesh)
+            // What is on trial is in force, and will be read soon.
+            if revision.origin == .kept, isFolderAwaited,
+                host.trial(of: candidate.mesh)?.isAwaited(at: host.now()) == true
+            {
+                return
+            }
             if try isAwaited(candidate, at: now) { return }
             enforce(candidate, isRestored: candidate.revision.origin == .kept && rejected != nil)
             settle(candidate.revision)
         } catch {
-            refuse(error)
+            if revision.origin == .kept { refuseKept(error) } else { refuse(error) }
+            keepShut(revision, because: error)
+        }
+    }
+
+    /// A kill switch that was in force is kept shut also where this host's keys cannot be used, until they can.
+    private func keepShut(_ revision: Revision<Host.Source>, because problem: AgentProblem) {
+        guard force == nil, standIn == nil,
+            let compilation = host.compileWithoutKeys(revision, because: problem)
+        else { return }
+        let mesh = compilation.desired.identity
+        do throws(AgentProblem) {
+            try host.takeCharge(of: mesh)
+            do throws(DataplaneError) { memory = try host.memory(of: mesh) } catch { throw AgentProblem("\(error)") }
+            standIn = Force(revision: revision, compilation: compilation)
+            say(
+                .warning, .revision,
+                "the kill switch of \(mesh.interface) is kept shut as it was; all else, edits of it too, waits for the keys"
+            )
+            wake(.pass)
+        } catch {
+            say(.error, .agent, "the kill switch of \(mesh.interface) cannot be seen to: \(error.summary)")
         }
     }
 
@@ -69,21 +98,30 @@ extension MeshController {
     /// - Parameter isRestored: it was in force before a trial.
     func enforce(_ candidate: Force, isRestored: Bool = false) {
         force = candidate
+        standIn = nil
         if candidate.revision.origin == .folder { refusal = nil }
         obsolescence = nil
         guarding.reset()
         heldUntil = nil
         isSettled = false
-        reported = []
+        (reported, spared) = ([], [])
         let origin =
             switch candidate.revision.origin {
             case .nothing: "there was no topology before: the mesh goes"
             case _ where isRestored: "topology \(candidate.revision.id), in force again"
             case .folder: "topology \(candidate.revision.id), in force"
+            case .kept where isFolderAwaited:
+                "topology \(candidate.revision.id), kept from before, in force until the folder can be read"
             case .kept:
                 "topology \(candidate.revision.id), kept from before, because what is in the folder cannot be used"
             }
         say(.notice, .revision, origin)
+        if !candidate.leftOut.isEmpty {
+            say(
+                .warning, .revision,
+                "without \(candidate.leftOut.sorted().joined(separator: ", ")), until their preshared keys are there again"
+            )
+        }
         for warning in candidate.compilation.diagnostics { say(.warning, .revision, warning.message) }
         wake(.pass)
     }
@@ -92,8 +130,8 @@ extension MeshController {
     func settle(_ revision: Revision<Host.Source>) {
         if revision.origin != .folder { return }
         arrears.revision = revision
+        arrears.isTrialOver = true
         catchUp()
-        if let mesh = force?.mesh { try? closeTrial(of: mesh) }
     }
 
     /// What was remembered of the mesh: endpoints' names have their last answers in it.
@@ -113,6 +151,14 @@ extension MeshController {
     func refuse(_ problem: AgentProblem) {
         if refusal != problem { tell(problem) }
         refusal = problem
+    }
+
+    private func refuseKept(_ problem: AgentProblem) {
+        // Where it is what the folder holds, that has been said.
+        if keptRefusal != problem, refusal != problem {
+            say(.error, .revision, "what was kept from before cannot be in force instead: \(problem.summary)")
+        }
+        keptRefusal = problem
     }
 
     private func tell(_ problem: AgentProblem) {
@@ -149,12 +195,13 @@ extension MeshController {
     func compileAgain() {
         guard let force else { return }
         do throws(AgentProblem) {
-            let compilation = try host.compile(force.revision, names: names)
+            let compilation = try host.compile(force.revision, names: names) { force.leftOut.contains($0) }
             guard compilation.desired.identity == force.mesh else { return }
             tellWhoExpired(from: force.compilation, to: compilation)
             let isNew = compilation.desired.state != force.desired.state
             self.force?.compilation = compilation
             if isNew {
+                if settings.drift == .report { spared.formUnion(reported) }
                 isSettled = false
                 reported = []
             }

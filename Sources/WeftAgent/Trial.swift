@@ -111,6 +111,13 @@ struct Trial {
     var measure: Set<Probe> = []
     var answered: Set<Probe> = []
     var nextRound: ContinuousClock.Instant
+    /// Changes on top of a change begin its time anew, but not for longer than this.
+    var limit: ContinuousClock.Instant?
+    /// Whether it has been put off for a handshake.
+    var isExtended = false
+    /// While nobody answers, it is not begun before this; nil: it does not wait.
+    var patience: ContinuousClock.Instant?
+    var isWaiting = false
     /// Whether the host was as wanted when the last questions were asked.
     var hasSettled = false
     /// Peers whose session of before outlives the change: only a new handshake proves anything of them.
@@ -123,7 +130,11 @@ struct Trial {
 
     /// As many peers are asked.
     static let most = 16
-    static let measuring = Duration.seconds(1)
+    /// Three rounds: an echo may be lost.
+    static let measuring = Duration.seconds(3)
+    static let measuringByGit = Duration.seconds(5)
+    /// At a start, the network is waited for as long at least.
+    static let longestStart = Duration.seconds(120)
     static let round = Duration.seconds(1)
 }
 

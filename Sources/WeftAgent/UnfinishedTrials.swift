@@ -8,13 +8,25 @@ extension MeshController {
     ///
     /// - Returns: whether anything was.
     func withdraw(at now: ContinuousClock.Instant) -> Bool {
-        guard isMeasuring else { return false }
+        guard isMeasuring, let previous = trial?.previous else { return false }
         trial = nil
-        // A trial that it was to replace goes on.
-        if let force, let record = host.trial(of: force.mesh), record.id == force.revision.id {
-            do throws(AgentProblem) { _ = try resume(force, record, at: now) } catch { refuse(error) }
-        }
+        goOn(with: previous, at: now)
         return true
+    }
+
+    /// A trial that another change was to replace goes on; where its time is over meanwhile, it has failed.
+    ///
+    /// - Parameter previous: what was before it.
+    func goOn(with previous: Force, at now: ContinuousClock.Instant) {
+        guard let force, let record = host.trial(of: force.mesh), record.id == force.revision.id else { return }
+        do throws(AgentProblem) {
+            _ = try resume(force, record, at: now)
+        } catch {
+            refuse(error)
+            enforce(previous, isRestored: true)
+            refusal = error
+            wake(.compile)
+        }
     }
 
     /// The agent ends: from now on nobody watches over a trial.

@@ -13,8 +13,8 @@ struct AgentClient {
     init(_ path: String) { self.path = path }
 
     /// The agent's own document, whole.
-    func status() throws -> String {
-        let answer = try ask("status")
+    func status(patience: Duration = .seconds(20)) throws -> String {
+        let answer = try ask("status", patience)
         // An agent that is killed sends a part of it.
         guard answer.hasSuffix("\n}\n") else { throw Self.endedEarly }
         return answer
@@ -38,9 +38,9 @@ struct AgentClient {
         if !isDone { throw Self.endedEarly }
     }
 
-    private func ask(_ request: String) throws -> String {
+    private func ask(_ request: String, _ patience: Duration = .seconds(20)) throws -> String {
         var answer = ""
-        try follow(request, timeout: .seconds(20)) { line in
+        try follow(request, timeout: patience) { line in
             answer += line + "\n"
             return true
         }

@@ -89,13 +89,16 @@ final class AgentClients {
     /// A line for each mesh that is as it should be, and one that begins with `ok` or `error: `.
     ///
     /// - Parameter repository: what is wrong with it.
-    func tellReloaders(of controllers: [MeshController<AgentHost>], repository: String?) {
+    func tellReloaders(of meshes: [AgentMesh], repository: String?) {
         var lines: [String] = []
         var problems = repository.map { [$0] } ?? []
-        for controller in controllers {
+        for mesh in meshes {
+            let controller = mesh.controller
             let revision = controller.force?.revision.id
             let name = controller.force?.mesh.interface ?? controller.host.path
-            if let problem = controller.problem?.summary ?? controller.failure {
+            if let delay = mesh.watch?.delay {
+                problems.append("\(name): \(mesh.path) is read once it is quiet: \(delay)")
+            } else if let problem = controller.problem?.summary ?? controller.failure {
                 problems.append("\(name): \(problem)\(revision.map { "; \($0) stays in force" } ?? "")")
             } else if let trial = controller.onTrial {
                 lines.append("\(name): topology \(trial) is on trial")

@@ -33,8 +33,10 @@ final class AgentHost: MeshHost {
     private var compiled: (id: String, names: [PublicKey: String], former: [PublicKey: String])?
     /// Why what was kept of the topology is of no use.
     private var keptProblem: String?
-    /// Which keys the state in force was compiled with: an operation reads them again, and takes no others.
-    private var keys: (own: OwnKey, preshared: [String: SecretTag])?
+    /// Which keys revisions were compiled with, those of late: an operation of one reads them again, and takes no others.
+    private var keys: [(id: String, own: OwnKey, preshared: [String: SecretTag])] = []
+    /// The revision whose operations are done.
+    private var used: String?
     private var mesh: MeshIdentity?
     /// What is to be tried instead of what the folder holds, and what was in force before it.
     /// Who is logged in, where that is one; nil: all that are.
@@ -43,6 +45,8 @@ final class AgentHost: MeshHost {
     var gitRemotes: [SocketAddress] = []
     /// Whether nothing has been fetched yet.
     var isAwaited = false
+    /// Whether somebody may be in the midst of writing the folder.
+    var isUnsteady: () -> Bool = { false }
     private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
     /// What was read last without an error, and when: the folder is looked at every minute.
     private var last: (revision: Revision<LoadedTopology>, time: UnixTime)?
@@ -96,7 +100,10 @@ final class AgentHost: MeshHost {
         if let candidate = given?.candidate {
             return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
         }
-        if isAwaited { return .awaited }
+        return isAwaited || isUnsteady() ? .awaited : readFolder()
+    }
+
+    private func readFolder() -> TopologyReading<LoadedTopology> {
         let (files, problems) = TopologyFolder(path).read()
         if !problems.isEmpty { return .broken(Self.problem(problems, files, of: path)) }
         let id = files.revision(below: path)
@@ -119,9 +126,12 @@ final class AgentHost: MeshHost {
         return .good(revision)
     }
 
-    /// Whether what the folder holds now lacks nodes that another revision has; nil where it cannot be read.
-    func lacksNodes(of other: Revision<LoadedTopology>) -> Bool? {
-        guard case .good(let found) = read() else { return nil }
+    /// Whether what the folder holds now lacks nodes that were there before; nil where it cannot be read, and where nothing was.
+    ///
+    /// - Parameter force: what is in force; nil: what was kept.
+    func lacksNodes(of force: Revision<LoadedTopology>?) -> Bool? {
+        guard case .good(let found) = readFolder() else { return nil }
+        guard let other = force ?? kept() ?? keptOfAnyPath(for: found.source.topology) else { return nil }
         if found.id == other.id { return false }
         let names = Set(found.source.topology.nodes.map(\.name))
         return other.source.topology.nodes.contains { !names.contains($0.name) }
@@ -142,6 +152,16 @@ final class AgentHost: MeshHost {
         }
     }
 
+    /// What a command may have put in force from another folder, on an interface of this one's.
+    private func keptOfAnyPath(for topology: Topology) -> Revision<LoadedTopology>? {
+        for interface in topology.interfaces {
+            let mesh = MeshIdentity(mesh: topology.mesh.name.value, interface: interface)
+            guard let kept = (try? machine.topologyInForce(mesh)).flatMap({ $0 }) else { continue }
+            return Self.revision(kept.files, below: kept.root, at: machine.calendar.now())
+        }
+        return nil
+    }
+
     func keep(_ revision: Revision<LoadedTopology>) throws(AgentProblem) {
         // What is kept already needs no keeping.
         guard let mesh, revision.origin == .folder else { return }
@@ -153,11 +173,12 @@ final class AgentHost: MeshHost {
     }
 
     func compile(
-        _ revision: Revision<LoadedTopology>, names: [String: [IPAddress]]
+        _ revision: Revision<LoadedTopology>, names: [String: [IPAddress]], leavesOut: (String) -> Bool
     ) throws(AgentProblem) -> Compilation {
         let context: HostContext
         do {
-            context = try HostContext(revision.source, options: options, machine: machine, names: names)
+            context = try HostContext(
+                revision.source, options: options, machine: machine, names: names, leavesOut: leavesOut)
         } catch {
             throw Self.problem(error)
         }
@@ -168,7 +189,7 @@ final class AgentHost: MeshHost {
                 "this host cannot be what the topology wants of \(context.desired.node): \(problem.summary)"
             throw problem
         }
-        keys = (context.own, context.presharedTags)
+        note(context.own, context.presharedTags, of: revision)
         labels = context.labels
         let former = compiled.map { $0.id == revision.id ? $0.former : $0.names } ?? [:]
         compiled = (revision.id, labels.peers, former)
@@ -178,15 +199,36 @@ final class AgentHost: MeshHost {
         return compilation
     }
 
+    func use(_ revision: Revision<LoadedTopology>) { used = revision.id }
+
+    private func note(_ own: OwnKey, _ preshared: [String: SecretTag], of revision: Revision<LoadedTopology>) {
+        keys.removeAll { $0.id == revision.id }
+        keys.append((revision.id, own, preshared))
+        if keys.count > 3, let old = keys.firstIndex(where: { $0.id != used }) { keys.remove(at: old) }
+    }
+
+    func compileWithoutKeys(
+        _ revision: Revision<LoadedTopology>, because problem: AgentProblem
+    ) -> Compilation? {
+        let compilation = revision.source.compileWithoutKeys(because: problem.summary, on: machine)
+        if let compilation {
+            labels = PlanLabels(node: compilation.desired.node, peers: revision.source.topology.names)
+        }
+        return compilation
+    }
+
     func endpointNames(_ revision: Revision<LoadedTopology>) -> [String] {
-        guard let own = keys?.own, let node = revision.source.topology.index(ofKey: own.publicKey) else { return [] }
+        guard let own = keys.last?.own, let node = revision.source.topology.index(ofKey: own.publicKey) else {
+            return []
+        }
         return revision.source.topology.endpointNames(dialledFrom: node, at: machine.calendar.now())
     }
 
     func address(ofNode name: String, in revision: Revision<LoadedTopology>) -> IPAddress? {
         let topology = revision.source.topology
         guard let index = topology.index(ofNode: name) else { return nil }
-        let own = keys.flatMap { topology.index(ofKey: $0.own.publicKey) }.map { topology.nodes[$0].addresses } ?? []
+        let own =
+            keys.last.flatMap { topology.index(ofKey: $0.own.publicKey) }.map { topology.nodes[$0].addresses } ?? []
         let families = Set(own.map { $0.value.family })
         let addresses = topology.nodes[index].addresses.map(\.value)
         return addresses.first { families.contains($0.family) } ?? addresses.first
@@ -203,14 +245,7 @@ final class AgentHost: MeshHost {
     }
 
     private static func problem(_ error: any Error) -> AgentProblem {
-        switch error {
-        case let failure as Failure:
-            AgentProblem(failure.remedy.isEmpty ? failure.message : "\(failure.message): \(failure.remedy)")
-        case let error as KeyError:
-            AgentProblem("\(error.place): \(error.message)\(error.remedy.isEmpty ? "" : ": \(error.remedy)")")
-        case let error as DataplaneError: AgentProblem(error.description)
-        default: AgentProblem("\(error)")
-        }
+        AgentProblem(Failure.sentence(of: error))
     }
 
     // MARK: The interface
@@ -221,6 +256,7 @@ final class AgentHost: MeshHost {
                 "\(path) and \(other) both want interface \(mesh.interface), which \(other) has: give one of the two meshes "
                     + "another `interface` name, or leave one of them out of this agent's arguments")
         }
+        if self.mesh != mesh { lock = nil }
         self.mesh = mesh
         do throws(DataplaneError) {
             if lock?.isStanding != true { lock = try machine.lock(mesh, agent: socket) }
@@ -235,9 +271,11 @@ final class AgentHost: MeshHost {
         let files = options.keyFiles
         do {
             return try machine.dataplane { [weak self] () throws(DataplaneError) in
-                guard let keys = self?.keys else { throw DataplaneError(.key, "no key has been read yet") }
+                guard let keys = self?.keys.last(where: { $0.id == self?.used }) ?? self?.keys.last else {
+                    throw DataplaneError(.key, "no key has been read yet")
+                }
                 do throws(KeyError) {
-                    return try files.arena(own: keys.own, preshared: keys.preshared)
+                    return try files.arena(own: keys.own, preshared: keys.preshared) { _ in true }
                 } catch {
                     throw DataplaneError(.key, "\(error.place): \(error.message)")
                 }

@@ -14,6 +14,9 @@ final class AgentMesh {
     private(set) var nextNames: ContinuousClock.Instant?
     /// How long after that.
     private var namesWait = Duration.seconds(2)
+    private var wasOnTrial = false
+    /// Whether a change is being taken back.
+    private var isGoingBack = false
     /// For which topology the names were asked last.
     private var named = ""
 
@@ -30,17 +33,32 @@ final class AgentMesh {
     func step(besideOthers: Bool) -> ContinuousClock.Instant {
         let begun = ContinuousClock.now
         let next = controller.step(at: begun)
+        if wasOnTrial, controller.onTrial == nil, case .takenBack = controller.verdict { isGoingBack = true }
+        wasOnTrial = controller.onTrial != nil
         let time = ContinuousClock.now - begun
         let isStuck = besideOthers && time > .seconds(1) && controller.failure != nil
         pauseEnd = isStuck ? .now + min(time * 10, .seconds(120)) : nil
         return next
     }
 
+    /// Whether its folder is waited for.
+    var isUnsteady: Bool { watch?.isRestless == true }
+
+    /// Whether what the folder holds, as far as that is known, is what is in force.
+    var isFolderInForce: Bool { !isUnsteady && controller.isFolderInForce }
+
+    /// Whether what was before a change is there again, told once.
+    func isBack() -> Bool {
+        if !isGoingBack || !controller.isSettled { return false }
+        isGoingBack = false
+        return true
+    }
+
     /// Reads and looks at everything.
     func reload() {
         pauseEnd = nil
-        watch?.rearm()
         controller.reload()
+        watch?.lookAnyway()
     }
 
     /// The names to ask for now: all of a new topology, then those of silent peers. Soon again where there was no answer, or

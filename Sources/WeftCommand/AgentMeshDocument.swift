@@ -24,11 +24,16 @@ extension AgentDocument.Mesh {
                 passes: figures.passes, drifts: figures.drifts, repairs: figures.repairs, applies: figures.applies,
                 changes: figures.changes),
             status: controller.force.flatMap { force in
-                controller.observation.map {
-                    StatusDocument(
-                        $0, of: force.mesh, wasInForce: controller.host.machine.wasInForce(force.mesh),
+                controller.observation.map { observation in
+                    var status = StatusDocument(
+                        observation, of: force.mesh, wasInForce: controller.host.machine.wasInForce(force.mesh),
                         desired: force.desired,
                         names: controller.host.labels.peers)
+                    status.trial = controller.host.trial(of: force.mesh).flatMap {
+                        StatusDocument.Trial($0, at: controller.host.now(), folder: nil)
+                    }
+                    status.problem = controller.problem?.summary
+                    return status
                 }
             })
     }

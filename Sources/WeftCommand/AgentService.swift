@@ -50,6 +50,7 @@ final class AgentService {
     /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
     private var breath = ContinuousClock.now
     private var isReady = false
+    private var isGivingBackSoon = false
     private var wireGuardLog: WireGuardLog?
     private let startedAt = Machine.clock()
     private var exitCode: Int32 = 0
@@ -81,6 +82,7 @@ final class AgentService {
             controller.host.isAwaited = settings.git.map { $0.commit == nil } ?? false
             let mesh = AgentMesh(controller, path)
             mesh.watch = try watch(mesh)
+            controller.host.isUnsteady = { [unowned mesh] in mesh.isUnsteady }
             meshes.append(mesh)
         }
         if let git = settings.git {
@@ -107,7 +109,7 @@ final class AgentService {
             try mesh.watch?.begin()
         }
         try clients.attach(
-            to: loop, document: { [unowned self] in document() }, reload: { [unowned self] in reload() },
+            to: loop, document: { [unowned self] in tellState() }, reload: { [unowned self] in reload() },
             order: { [unowned self] order, whom in
                 defer { schedule(after: .zero) }
                 return order.carryOut(on: meshes.map(\.controller), by: whom)
@@ -136,6 +138,18 @@ final class AgentService {
             OwnPages.giveBack()
             giveBackMemory(after: .seconds(120))
         }
+    }
+
+    /// To tell of the state takes what nothing else needs: that is given back too, not each time, but soon.
+    private func tellState() -> AgentDocument {
+        if !isGivingBackSoon {
+            isGivingBackSoon = true
+            loop.schedule(after: .seconds(10)) { [unowned self] in
+                isGivingBackSoon = false
+                OwnPages.giveBack()
+            }
+        }
+        return document()
     }
 
     // MARK: WireGuard's own log
@@ -178,13 +192,15 @@ final class AgentService {
             }
             let next = mesh.step(besideOthers: meshes.count > 1)
             soonest = min(soonest ?? next, next)
+            if mesh.isBack() { repository?.lookAnew() }
             ask(mesh.namesToAsk(at: start), for: index)
             prober.ask(mesh.controller, index)
             if let names = mesh.nextNames { soonest = min(soonest ?? names, names) }
-            if mesh.controller.problem?.isFatal == true, mesh.controller.force == nil {
-                exitCode = 1
-                return loop.stop()
-            }
+        }
+        // Where there is another mesh to look after, this one waits for its interface.
+        if meshes.allSatisfy({ $0.controller.problem?.isFatal == true && $0.controller.force == nil }) {
+            exitCode = 1
+            return loop.stop()
         }
         clockKeeper.look().forEach(emit)
         if let event = clients.stayReachable() { emit(event) }
@@ -192,13 +208,16 @@ final class AgentService {
         breath = now + min(now - start, .seconds(1))
         setClock()
         let delay = max(.zero, (soonest ?? now + .seconds(5)) - now)
-        // What comes after the agent may count on its firewall: also on that of a change that is yet to begin its trial.
-        if delay > .zero, !isReady, !meshes.contains(where: \.controller.isMeasuring) {
+        // What comes after the agent may count on its firewall: also on that of a change that is yet to begin its trial, where
+        // that does not wait for what comes after the agent.
+        if delay > .zero, !isReady,
+            meshes.allSatisfy({ !$0.controller.isMeasuring || $0.controller.isWaitingForAnswers })
+        {
             isReady = true
             notifier.ready()
         }
         schedule(after: delay)
-        if meshes.allSatisfy(\.controller.isFolderInForce) { repository?.enforce() }
+        if meshes.allSatisfy(\.isFolderInForce) { repository?.enforce() }
         answerReloaders()
     }
 
@@ -312,7 +331,9 @@ final class AgentService {
             warn: { [unowned self] message in
                 emit(AgentEvent(.warning, .revision, interface: controller.force?.mesh.interface, message))
             },
-            lacksNodes: { controller.force.flatMap { controller.host.lacksNodes(of: $0.revision) } },
+            lacksNodes: {
+                controller.host.lacksNodes(of: controller.force?.revision)
+            },
             seen: { [unowned self] in
                 controller.wake(.topology)
                 schedule(after: .zero)
@@ -367,9 +388,12 @@ final class AgentService {
     /// Once all that was asked for has been looked at.
     private func answerReloaders() {
         if !clients.isReloadAwaited || reloadTimer?.isPending == true || repository?.isAwaited == true { return }
-        let controllers = meshes.map(\.controller)
-        if controllers.contains(where: \.isBusy) { return }
-        clients.tellReloaders(of: controllers, repository: repository?.problem)
+        if meshes.contains(where: { $0.isUnsteady && $0.watch?.delay == nil }) {
+            // Nothing tells when one has waited for long enough.
+            return scheduleSooner(after: .milliseconds(500))
+        }
+        if meshes.contains(where: \.controller.isBusy) { return }
+        clients.tellReloaders(of: meshes, repository: repository?.problem)
     }
 
     private func document() -> AgentDocument {

@@ -36,7 +36,12 @@ struct ApplyCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
-            let context = try HostContext(topology: source.topology, options: host, machine: machine)
+            let loaded = try LoadedTopology(source.topology, at: machine.calendar.now())
+            let context: HostContext
+            do { context = try HostContext(loaded, options: host, machine: machine) } catch {
+                try keepShut(loaded, because: error, on: machine)
+                throw error
+            }
             try context.refuseWhatCannotBe()
             for name in confirm.confirmPeers where !context.desired.peerNames.values.contains(name) {
                 throw Failure("--confirm-peer names \(name), which is no peer of this host: nothing was changed")
@@ -55,5 +60,18 @@ struct ApplyCommand: ParsableCommand {
                 Terminal.standard.write("warning: \(error.description)", to: .error)
             }
         }
+    }
+
+    /// A kill switch that was in force is set right also where this host's keys cannot be used.
+    private func keepShut(_ loaded: LoadedTopology, because error: any Error, on machine: Machine) throws {
+        let reason = Failure.sentence(of: error)
+        guard let desired = loaded.compileWithoutKeys(because: reason, on: machine)?.desired,
+            !machine.isHeld(desired.interface)
+        else { return }
+        let job = Job(
+            mesh: desired.identity, desired: desired,
+            labels: PlanLabels(node: desired.node, peers: loaded.topology.names), warnings: [], files: loaded.files,
+            output: output, yes: yes)
+        try job.run(on: machine) { () throws(DataplaneError) in throw DataplaneError(.key, reason) }
     }
 }

@@ -52,7 +52,7 @@ extension Machine {
             Terminal.standard.write("warning: \(trial.message): \(trial.remedy)", to: .error)
         } else if record.isRejected, record.id == loaded.files.revision(below: path) {
             Terminal.standard.write(
-                "warning: this topology (\(record.id)) was tried before and taken back: \(record.reason.visible)",
+                "warning: this topology (\(record.id)) was tried before and \(TrialRecord.takenBack(record.reason.visible))",
                 to: .error)
         }
     }

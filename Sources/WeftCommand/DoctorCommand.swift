@@ -59,6 +59,10 @@ struct DoctorCommand: ParsableCommand {
         } catch let failure as Failure {
             document.findings.append(Finding("topology", .error, failure.message, remedy: failure.remedy))
             return
+        } catch let error as KeyError {
+            document.findings.append(
+                Finding("key", .error, "\(error.place): \(error.message)", remedy: error.remedy))
+            return
         } catch let error as DataplaneError {
             document.findings.append(Finding("host", .error, error.description))
             return

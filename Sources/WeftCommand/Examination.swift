@@ -25,6 +25,11 @@ struct Examination {
 
     private var device: Finding {
         guard observation.state.link != nil else {
+            if plan.foreign.contains(where: { $0.relation == .blocksLink }) {
+                return Finding(
+                    "device", .error, "the interface \(desired.interface) is there, and not this mesh's",
+                    remedy: "see what is in the way")
+            }
             return Finding(
                 "device", .error, "the interface \(desired.interface) is not there",
                 remedy: "`weft apply` makes it")

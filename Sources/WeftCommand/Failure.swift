@@ -44,6 +44,12 @@ struct Failure: Error {
         self.init(error.description)
     }
 
+    /// Any error in one sentence, with what to do.
+    static func sentence(of error: any Error) -> String {
+        guard let failure = Failure(any: error) else { return "\(error)" }
+        return failure.remedy.isEmpty ? failure.message : "\(failure.message): \(failure.remedy)"
+    }
+
     /// Nil for an error that is not to be said.
     init?(any error: any Error) {
         switch error {

@@ -27,9 +27,12 @@ struct HostContext {
 
     /// Reads the keys, looks up what the host adds, and compiles.
     ///
-    /// - Parameter names: answers for endpoints' names; nil: they are looked up here, and waited for.
+    /// - Parameters:
+    ///   - names: answers for endpoints' names; nil: they are looked up here, and waited for.
+    ///   - leavesOut: nodes that are taken for disabled where their preshared keys are gone.
     init(
-        _ topology: LoadedTopology, options: HostOptions, machine: Machine, names: [String: [IPAddress]]? = nil
+        _ topology: LoadedTopology, options: HostOptions, machine: Machine, names: [String: [IPAddress]]? = nil,
+        leavesOut: (String) -> Bool = { _ in false }
     ) throws {
         loaded = topology
         own = try options.keyFiles.ownKey()
@@ -40,13 +43,20 @@ struct HostContext {
         }
 
         // Compiled once to learn who is a peer here, and again with what that calls for.
-        let draft = loaded.topology.compile(for: node, facts: HostFacts(privateKey: own.tag), at: now)
+        var draft = loaded.topology.compile(for: node, facts: HostFacts(privateKey: own.tag), at: now)
         presharedTags = [:]
-        if loaded.topology.mesh.presharedKeys == .directory {
+        while loaded.topology.mesh.presharedKeys == .directory {
             let peers = draft.desired.state.peers.compactMap { draft.desired.peerNames[$0.publicKey] }
             let (tags, errors) = options.keyFiles.presharedTags(of: peers)
-            if !errors.isEmpty { throw Failure(errors) }
             presharedTags = tags
+            if errors.isEmpty { break }
+            let keyless = peers.filter { tags[$0] == nil }
+            // Where one cannot be read now, it may be there.
+            guard errors.allSatisfy({ $0.code == .missing }), keyless.allSatisfy(leavesOut) else {
+                throw Failure(errors)
+            }
+            for name in keyless { loaded.topology.disable(name) }
+            draft = loaded.topology.compile(for: node, facts: HostFacts(privateKey: own.tag), at: now)
         }
         let answers =
             names ?? machine.lookUp(names: loaded.topology.endpointNames(dialledFrom: node, at: now))

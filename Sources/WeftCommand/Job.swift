@@ -122,7 +122,8 @@ struct Job {
         let isBlocked = plan.isHeld || (plan.isBlocked && desired != nil)
         let obstacle =
             plan.isHeld
-            ? "\(mesh.interface) is not this mesh's" : "something that is not this mesh's stands in the way"
+            ? "\(mesh.interface) is not this mesh's"
+            : desired?.keyProblem ?? "something that is not this mesh's stands in the way"
         if isBlocked, plan.isEmpty { throw Failure("\(obstacle): nothing was changed") }
         if !isAgreed {
             shown = plan.operations
@@ -143,7 +144,7 @@ struct Job {
             try write { try machine.forget(mesh) }
             machine.tellWhatIsLeft(of: mesh)
         }
-        if report.isConverged { keep(on: machine) }
+        if report.isInForce { keep(on: machine) }
         try finish(report, cuts, interruption.signal, obstacle: isBlocked ? obstacle : nil)
         return true
     }
@@ -166,13 +167,24 @@ struct Job {
         guard let topology, let host, let confirm, !plan.isEmpty else { return nil }
         let asked = confirm.settings ?? (cuts.isEmpty || !confirm.guardsItself ? nil : .automatic)
         guard let within = asked?.within else { return nil }
+        let before = try machine.topologyInForce(mesh)
+        let what = cuts.map(\.guarded.words).joined(separator: ", ")
+        if let before, before.files.revision(below: before.root) == topology.loaded.files.revision(below: topology.path)
+        {
+            // There is no other state to be judged against, nor to go back to.
+            let reason =
+                plan.operations.contains(where: \.replacesSecret)
+                ? "The topology is the one that is in force: that a key is another one is not put on trial, because the old "
+                    + "one is kept nowhere, and could not be brought back"
+                : "The topology is the one that is in force: what differs is repaired, and not put on trial"
+            terminal.write(reason + (cuts.isEmpty ? "." : ", though it cuts \(what)."), to: .error)
+            return nil
+        }
         if confirm.settings == nil {
-            let what = cuts.map(\.guarded.words).joined(separator: ", ")
             terminal.write(
                 "This would cut \(what): it is put on trial for \(within.components.seconds) s, as with "
                     + "--confirm-within; --confirm-within off does without.", to: .error)
         }
-        let before = try machine.topologyInForce(mesh)
         if before == nil, observation.state.link != nil {
             throw Failure(
                 "no topology was kept of what is in force on \(mesh.interface): a change could not be taken back, and was not "

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import WeftKeys
+internal import WeftLinux
 internal import WeftModel
 internal import WeftPlan
 internal import WeftReconcile
@@ -27,7 +28,12 @@ struct PlanCommand: ParsableCommand {
         try reportingFailures {
             ProcessHardening.apply()
             let machine = try Machine(stateDirectory: host.stateDir)
-            let context = try HostContext(topology: source.topology, options: host, machine: machine)
+            let loaded = try LoadedTopology(source.topology, at: machine.calendar.now())
+            let context: HostContext
+            do { context = try HostContext(loaded, options: host, machine: machine) } catch {
+                try showWhatIsKeptShut(loaded, because: error, on: machine)
+                throw error
+            }
             var reconciler = Reconciler(
                 try machine.dataplane(
                     looksForDetours: true,
@@ -60,6 +66,22 @@ struct PlanCommand: ParsableCommand {
             if !detailedExitcode { return }
             if plan.isStuck { throw ExitCode.failure }
             if !plan.isEmpty { throw ExitCode(2) }
+        }
+    }
+
+    /// What apply would do where this host's keys cannot be used, and a kill switch was in force.
+    private func showWhatIsKeptShut(_ loaded: LoadedTopology, because error: any Error, on machine: Machine) throws {
+        let reason = Failure.sentence(of: error)
+        guard let desired = loaded.compileWithoutKeys(because: reason, on: machine)?.desired else { return }
+        var reconciler = Reconciler(
+            try machine.dataplane { () throws(DataplaneError) in throw DataplaneError(.key, reason) })
+        let memory = try machine.memory(of: desired.identity)
+        let plan = try reconciler.plan(desired.identity, desired: desired, memory: memory).plan
+        let labels = PlanLabels(node: desired.node, peers: loaded.topology.names)
+        switch output.format {
+        case .json: Terminal.standard.write(try encodeJSON(PlanDocument(plan, labels: labels)))
+        case .text:
+            Terminal.standard.write(PlanText(plan, labels: labels, options: output.text()).text, terminator: "")
         }
     }
 }

@@ -40,6 +40,7 @@ final class RepositoryWatch {
     private var isLooking = false
     private var isSlow = false
     private var isWantedAgain = false
+    private var isInterrupted = false
     private var timer: EventLoop.Timer?
     private var slowness: EventLoop.Timer?
 
@@ -76,6 +77,15 @@ final class RepositoryWatch {
         }
     }
 
+    /// Looks now; what is under way began when the host's routes were others.
+    func lookAnew() {
+        if isLooking {
+            isInterrupted = true
+            git.interrupt()
+        }
+        look()
+    }
+
     /// All that was fetched is in force.
     func enforce() { inForce = fetched }
 
@@ -93,8 +103,9 @@ final class RepositoryWatch {
                     say(.notice, "the repository can be read again")
                 }
                 problem = nil
-            case .failure(let failure): tell(.error, failure.description)
+            case .failure(let failure): if !isInterrupted { tell(.error, failure.description) }
             }
+            isInterrupted = false
             if isWantedAgain {
                 self.look()
             } else {

@@ -58,6 +58,7 @@ struct StatusCommand: ParsableCommand {
             try repeatedly(redraws) {
                 // The topology is read anew each time: a new peer gets its name.
                 let subjects = try subjects(machine)
+                let problems = machine.problemsOfAgents
                 let (meshes, desired) = (subjects.meshes, subjects.desired)
                 var documents: [StatusDocument] = []
                 for mesh in meshes {
@@ -71,6 +72,10 @@ struct StatusCommand: ParsableCommand {
                         var document = StatusDocument(
                             observation, of: mesh, wasInForce: machine.wasInForce(mesh), desired: desired[mesh],
                             names: names)
+                        document.trial = machine.trial(of: mesh).flatMap {
+                            StatusDocument.Trial($0, at: machine.now(), folder: subjects.revision)
+                        }
+                        document.problem = problems[mesh.interface]
                         if !document.present { document.elsewhere = try machine.otherInterface(of: mesh) }
                         documents.append(document)
                     } catch {
@@ -206,6 +211,8 @@ struct StatusCommand: ParsableCommand {
         var mesh: String?
         /// The names of its nodes.
         var names: [PublicKey: String]
+        /// Its digest.
+        var revision: String?
     }
 
     private func subjects(_ machine: Machine) throws -> Subjects {
@@ -233,6 +240,7 @@ struct StatusCommand: ParsableCommand {
                 remedy: topology == nil ? "and \(source.topology) could not be read: see `weft check`" : "")
         }
         return Subjects(
-            meshes: subjects, desired: desired, mesh: topology?.mesh.name.value, names: topology?.names ?? [:])
+            meshes: subjects, desired: desired, mesh: topology?.mesh.name.value, names: topology?.names ?? [:],
+            revision: topology.map { _ in files.revision(below: source.topology) })
     }
 }

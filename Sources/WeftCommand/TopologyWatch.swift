@@ -2,6 +2,7 @@
 
 internal import WeftAgent
 internal import WeftLoop
+internal import WeftModel
 
 /// Follows one topology's folder, and tells when it is to be read.
 final class TopologyWatch {
@@ -11,8 +12,8 @@ final class TopologyWatch {
     private static let patience = Duration.milliseconds(100)
     /// How long a file may stay open for writing, or git's index locked.
     private static let writing = Duration.seconds(30)
-    /// How long a folder that files were taken from must be quiet before nodes are taken for gone with them: who copies it
-    /// anew, or moves a node from one file to another, has not written the rest yet.
+    /// How long a folder that something was taken from must be quiet before nodes are taken for gone with it: who copies it, or
+    /// a file of it, anew has not written the rest yet.
     private static let regrowth = Duration.seconds(2)
 
     private let watch: FolderWatch
@@ -39,14 +40,33 @@ final class TopologyWatch {
         watch = try FolderWatch(path)
     }
 
+    /// Begins, and has it read for the first time: what went from it before that is told by nobody.
     func begin() throws(LoopError) {
         try loop.watch(watch.descriptor) { [unowned self] _ in take() }
+        let now = Machine.clock()
+        let last = watch.lastChange()
+        let age = Duration.seconds(max(0, Double(now.seconds) + Double(now.nanoseconds) / 1e9 - last))
+        if last == 0 || age < Self.regrowth {
+            watch.suspectLosses()
+            changed = .now - min(age, Self.regrowth)
+        }
+        lookAnyway()
+    }
+
+    /// Whether it is waited for, and will be read.
+    var isRestless: Bool { restless != nil }
+
+    /// What it is waited for, where nobody should be kept waiting for that: a file that has been open for writing for seconds.
+    var delay: String? {
+        guard let restless, .now - restless > Self.regrowth + .seconds(1) else { return nil }
+        return watch.fileBeingWritten.map { "\($0) is being written to" } ?? "its files are changing"
     }
 
     /// Whether some changes are not told.
     var isBlind: Bool { watch.isBlind }
 
-    /// A mount over a folder and a change at the other end of a network's file system are told to nobody.
+    /// Has it read once it is quiet, though nothing was told: a mount over a folder and a change at the other end of a
+    /// network's file system are told to nobody.
     func lookAnyway() {
         if restless != nil { return }
         restless = .now

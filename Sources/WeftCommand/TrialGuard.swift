@@ -152,14 +152,14 @@ final class TrialGuard {
                 say(words)
                 tell(.error, words)
             }
-        case .confirmed: code = controller.isSettled ? 0 : 1
+        case .confirmed: code = isWhole ? 0 : 1
         case .untried, nil:
             if controller.onTrial != nil || controller.isMeasuring { return false }
             if let problem = controller.problem {
                 say("\(problem.summary): nothing was changed")
                 code = 1
             } else if controller.isSettled || controller.stage == .blocked {
-                code = controller.isSettled ? 0 : 1
+                code = isWhole ? 0 : 1
             } else if first == nil || controller.stage == .applying {
                 return false
             } else {
@@ -169,6 +169,9 @@ final class TrialGuard {
         finish()
         return true
     }
+
+    /// Whether the host is as it is wanted, and nothing stands in the way of a part of it.
+    private var isWhole: Bool { controller.isSettled && controller.obstacles.isEmpty }
 
     private func markUndone() {
         guard let mesh = controller.force?.mesh, var record = host.machine.trial(of: mesh) else { return }
@@ -225,7 +228,7 @@ final class TrialGuard {
         guard let application, application.isFinished, controller.stage != .applying else { return }
         self.application = nil
         var remaining = controller.remaining
-        if remaining == nil, controller.stage == .converged {
+        if remaining == nil, controller.isSettled {
             var nothing = application.plan
             nothing.operations = []
             remaining = nothing

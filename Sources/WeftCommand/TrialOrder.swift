@@ -46,7 +46,7 @@ struct TrialOrder {
         let isDone =
             switch verb {
             case .confirm: subjects.first?.confirm(by: whom)
-            case .revert: subjects.first?.revert(by: "taken back \(whom)")
+            case .revert: subjects.first?.revert(by: whom)
             }
         return isDone == true ? "ok\n" : "error: \(refusal)\n"
     }

@@ -70,7 +70,10 @@ package struct KeyFiles: Hashable, Sendable {
     /// - Parameters:
     ///   - own: as `ownKey()` gave it; nil leaves the private key out.
     ///   - preshared: as `presharedTags(of:)` gave them.
-    package func arena(own: OwnKey?, preshared: [String: SecretTag] = [:]) throws(KeyError) -> SecretArena {
+    ///   - leavesOut: which of these may be lacking: operations that need none of them are done all the same.
+    package func arena(
+        own: OwnKey?, preshared: [String: SecretTag] = [:], leavesOut: (KeyError) -> Bool = { _ in false }
+    ) throws(KeyError) -> SecretArena {
         let arena = SecretArena(capacity: preshared.count + 1)
         let reader = KeyReader()
         if let own {
@@ -80,8 +83,12 @@ package struct KeyFiles: Hashable, Sendable {
         }
         for (node, tag) in preshared {
             let path = try path(of: node)
-            try reader.withKey(at: path, for: .presharedKey) { key throws(KeyError) in
-                guard arena.insert(key) == tag else { throw changed(path) }
+            do throws(KeyError) {
+                try reader.withKey(at: path, for: .presharedKey) { key throws(KeyError) in
+                    guard arena.insert(key) == tag else { throw changed(path) }
+                }
+            } catch {
+                if !leavesOut(error) { throw error }
             }
         }
         return arena

@@ -41,6 +41,8 @@ package final class GitFollower: Sendable {
     private let git: String
     private let environment: [String: String]
     private let isEnded = Atomic(false)
+    /// How often what git does was to end.
+    private let interruptions = Atomic(0)
     /// How many gits run.
     private let running = Atomic(0)
 
@@ -101,6 +103,9 @@ package final class GitFollower: Sendable {
         isEnded.store(true, ordering: .sequentiallyConsistent)
         for _ in 0..<200 where running.load(ordering: .sequentiallyConsistent) > 0 { usleep(5_000) }
     }
+
+    /// Ends what git does at the moment: it may wait for answers to what it sent by another way than there is now.
+    package func interrupt() { interruptions.add(1, ordering: .sequentiallyConsistent) }
 
     // MARK: A look
 
@@ -294,6 +299,10 @@ package final class GitFollower: Sendable {
     ) throws(Problem) -> String {
         var environment = environment
         environment["GIT_INDEX_FILE"] = index
+        let interruptions = interruptions.load(ordering: .sequentiallyConsistent)
+        func isUnwanted() -> Bool {
+            isEnded.load(ordering: .relaxed) || self.interruptions.load(ordering: .relaxed) != interruptions
+        }
         running.add(1, ordering: .sequentiallyConsistent)
         defer { running.subtract(1, ordering: .sequentiallyConsistent) }
         let program: StartedProgram
@@ -302,11 +311,13 @@ package final class GitFollower: Sendable {
         } catch {
             throw Problem(description: "cannot start git: \(error)")
         }
-        guard let status = program.wait(patience, unless: { isEnded.load(ordering: .relaxed) }) else {
+        guard let status = program.wait(patience, unless: isUnwanted) else {
             throw Problem(
                 description: isEnded.load(ordering: .relaxed)
                     ? "cannot \(what): the agent ends"
-                    : "cannot \(what): git took more than \(patience.components.seconds) s")
+                    : isUnwanted()
+                        ? "cannot \(what): it was interrupted"
+                        : "cannot \(what): git took more than \(patience.components.seconds) s")
         }
         guard status == 0 else {
             let words = GitWords.summary(of: program.text(), folder: folder)

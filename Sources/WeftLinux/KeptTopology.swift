@@ -199,6 +199,7 @@ extension StateFolder {
         record.isUndone = file.isUndone ?? false
         record.reason = file.reason ?? ""
         record.handshakes = file.handshakes ?? []
+        record.proofs = file.proofs ?? []
         return record
     }
 
@@ -216,6 +217,7 @@ extension StateFolder {
             file.isUndone = trial.isUndone
             file.reason = trial.reason
             file.handshakes = trial.handshakes
+            file.proofs = trial.proofs
         }
     }
 

@@ -43,6 +43,10 @@ struct InterfaceRecord: StateRecord {
     var topology: String?
     /// Whether it has a kill switch; absent where it has none.
     var hasKillSwitch: Bool?
+    /// Which node the host is that has it.
+    var node: String?
+    /// The topology that the host was as wanted by.
+    var reached: String?
 }
 
 /// Of what is remembered of one interface, what each pass asks: all but the endpoints, which are long.
@@ -94,6 +98,7 @@ struct TrialFile: StateRecord {
     var isUndone: Bool?
     var reason: String?
     var handshakes: [String]?
+    var proofs: [String]?
 }
 
 /// Why bytes are no record of this kind.
@@ -148,7 +153,7 @@ extension InterfaceRecord {
             guard let key = PublicKey(key), let endpoint = AppliedEndpoint(entry: entry) else { continue }
             applied[key] = endpoint
         }
-        return MeshMemory(endpoints: applied, hasKillSwitch: hasKillSwitch ?? false)
+        return MeshMemory(endpoints: applied, hasKillSwitch: hasKillSwitch ?? false, node: node, reached: reached)
     }
 
     mutating func set(_ memory: MeshMemory) {
@@ -156,6 +161,8 @@ extension InterfaceRecord {
         endpoints.reserveCapacity(memory.endpoints.entries.count)
         for entry in memory.endpoints.entries { endpoints[entry.key.base64] = entry.endpoint.text }
         hasKillSwitch = memory.hasKillSwitch ? true : nil
+        node = memory.node
+        reached = memory.reached
     }
 }
 

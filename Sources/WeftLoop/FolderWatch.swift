@@ -39,11 +39,30 @@ package final class FolderWatch {
     /// What is being written to, since the last `drain` found so: a file, or git's lock.
     package private(set) var fileBeingWritten: String?
 
-    /// Whether names of topology files, or whole folders, have gone since `forgetLosses`: who writes a folder anew takes the
-    /// old files away first.
+    /// Whether names of topology files, or whole folders, have gone since `forgetLosses`, or what a file holds was written over:
+    /// who writes a folder or a file anew takes the old away first. A file that takes the place of another is whole.
     package private(set) var hasLost = false
 
     package func forgetLosses() { hasLost = false }
+
+    /// Some may have gone before there was a watch.
+    package func suspectLosses() { hasLost = true }
+
+    /// When something of the topology changed last before the watch began, by the wall clock in seconds; 0 where nothing is
+    /// there. Asked once.
+    package func lastChange() -> Double {
+        var newest = 0.0
+        func note(_ path: String) {
+            var status = stat()
+            // Unlike the time of its contents, which copies keep, nobody sets this one.
+            guard lstat(path, &status) == 0 else { return }
+            newest = max(newest, Double(status.st_ctim.tv_sec) + Double(status.st_ctim.tv_nsec) / 1e9)
+        }
+        for folder in folders.values where folder.isTopology { note(folder.path) }
+        for path in firstFiles { note(path) }
+        firstFiles = []
+        return newest
+    }
 
     /// Whether git says when it is done with the folder.
     package var isGits: Bool { !repositories.isEmpty }
@@ -56,6 +75,8 @@ package final class FolderWatch {
     private var folders: [Int32: WatchedFolder] = [:]
     private var repositories: Set<String> = []
     private var openFiles = OpenFiles()
+    /// The topology's files when the watch began.
+    private var firstFiles: [String] = []
     /// Whether folders or links may have changed, and not only what is in files.
     private var needsWalk = true
     /// Whether a change was told that could not be acted on, because something was being written.
@@ -76,7 +97,7 @@ package final class FolderWatch {
         descriptor = inotify.descriptor
         // By it, the kernel asks for leases back, and it would end us; see `OpenFiles`.
         signal(SIGIO, SIG_IGN)
-        rearm()
+        firstFiles = walk()
     }
 
     /// Whether anything is at a path now, or a link that leads nowhere.
@@ -134,6 +155,8 @@ package final class FolderWatch {
     private func contentMatters(_ event: Inotify.Event, isOnTheWay: Bool) -> Bool {
         guard isOnTheWay || isTopologyFile(event.name) else { return false }
         let key = OpenFiles.Key(watch: event.watch, name: event.name)
+        // Written in place, it may be written on.
+        hasLost = true
         if event.has(IN_CLOSE_WRITE) { openFiles.closed(key) } else { openFiles.written(key) }
         return true
     }
@@ -167,6 +190,11 @@ package final class FolderWatch {
     /// no file.
     package func rearm() {
         guard needsWalk || isBlind else { return }
+        _ = walk()
+    }
+
+    /// - Returns: files in folders that are new.
+    private func walk() -> [String] {
         needsWalk = false
         let walk = WatchWalk(path, inotify) { [folders] watch in
             folders[watch].map { !$0.isTopology && $0.names.isEmpty } ?? true
@@ -176,9 +204,13 @@ package final class FolderWatch {
             openFiles.forget(watch)
         }
         (folders, repositories, blindness) = (walk.folders, walk.repositories, walk.problem)
+        var files: [String] = []
         for (watch, name) in walk.newFiles {
             guard let folder = folders[watch] else { continue }
-            openFiles.found(OpenFiles.Key(watch: watch, name: name), WatchWalk.join(folder.path, name))
+            let path = WatchWalk.join(folder.path, name)
+            openFiles.found(OpenFiles.Key(watch: watch, name: name), path)
+            files.append(path)
         }
+        return files
     }
 }

@@ -146,10 +146,31 @@ package struct FirewallCount: Codable, Hashable, Sendable {
 }
 
 extension Firewall {
+    /// The same, where packets with one more mark pass for the tunnel's own: what is refused must bear neither.
+    package func passing(_ other: UInt32, besides mark: UInt32) -> Self {
+        var result = self
+        for chain in result.chains.indices {
+            for rule in result.chains[chain].rules.indices {
+                let old = result.chains[chain].rules[rule].expressions
+                for index in old.indices.dropFirst().reversed() {
+                    guard case .meta(.mark, _) = old[index - 1],
+                        case .compare(.notEqual, Self.bytes(mark), let register) = old[index]
+                    else { continue }
+                    result.chains[chain].rules[rule].expressions.insert(
+                        contentsOf: [old[index - 1], .compare(.notEqual, Self.bytes(other), at: register)],
+                        at: index + 1)
+                }
+            }
+        }
+        return result
+    }
+
+    /// As the kernel has a mark.
+    private static func bytes(_ mark: UInt32) -> [UInt8] { withUnsafeBytes(of: mark) { Array($0) } }
+
     /// The same for a tunnel whose own packets bear another mark.
     package func marked(_ mark: UInt32, insteadOf old: UInt32) -> Self {
-        func bytes(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
-        let (before, after) = (bytes(old), bytes(mark))
+        let (before, after) = (Self.bytes(old), Self.bytes(mark))
         if before == after { return self }
         var result = self
         for chain in result.chains.indices {

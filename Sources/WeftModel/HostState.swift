@@ -57,6 +57,9 @@ package struct DesiredState: Sendable {
     package var counterNames: [String] = []
     /// What this host does with others' packets: what another program's firewall may stand in the way of.
     package var flows: Set<Flow> = []
+    /// Why the host's keys cannot be used, in a sentence; nil where they can. Nothing is done then but to keep a kill switch
+    /// shut, which needs none.
+    package var keyProblem: String?
 
     /// A kind of traffic that the mesh needs through this host.
     package enum Flow: Hashable, Sendable {

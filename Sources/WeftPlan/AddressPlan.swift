@@ -44,7 +44,7 @@ struct AddressPlan {
                 PlannedOperation(
                     .address(.replace(old: change.live, new: change.desired, interface: interface)),
                     effect: isInPlace ? .hitless : .outage,
-                    scope: isInPlace ? "" : "for a moment, what comes from \(change.desired.address)"))
+                    scope: isInPlace ? "" : "what comes from \(change.desired.address), for a moment"))
         }
         self.replaced = replaced
         remove = diff.removed.map {

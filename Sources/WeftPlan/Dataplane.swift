@@ -143,6 +143,8 @@ package struct ForeignObject: Hashable, Sendable {
         case holdsPort
         /// There is no WireGuard on the host, nor a program in its place: nothing is begun.
         case lacksDevice
+        /// A key of the host's cannot be used: nothing is begun.
+        case lacksKey
         /// A sysctl that has to change cannot be written: nothing is begun.
         case fixesSysctl
         /// A table of the name that the mesh's is to have, which is somebody else's: nothing is begun where the mesh needs one.
@@ -154,7 +156,7 @@ package struct ForeignObject: Hashable, Sendable {
     }
 
     /// `interface`, `device`, `address`, `route`, `rule`, `port`, `sysctl`, `table`, `chain`, `manager`, `legacy`,
-    /// `mesh`.
+    /// `mesh`, `key`.
     package var kind: String
     /// As `ip` would print it.
     package var description: String

@@ -83,10 +83,20 @@ package struct MeshMemory: Hashable, Sendable {
     package var endpoints: EndpointMemory
     /// Whether the mesh has had a kill switch since it was applied last: it stays shut then, whatever else stands in the way.
     package var hasKillSwitch: Bool
+    /// Which node the host is that has the kill switch: that is known without its key then.
+    package var node: String?
+    /// The topology that the host was seen to be as wanted by, after all that was done, and which of its nodes had expired: what
+    /// differs from it then was changed from outside. Nil where that was not noted.
+    package var reached: String?
 
-    package init(endpoints: [PublicKey: AppliedEndpoint] = [:], hasKillSwitch: Bool = false) {
+    package init(
+        endpoints: [PublicKey: AppliedEndpoint] = [:], hasKillSwitch: Bool = false, node: String? = nil,
+        reached: String? = nil
+    ) {
         self.endpoints = EndpointMemory(endpoints)
         self.hasKillSwitch = hasKillSwitch
+        self.node = node
+        self.reached = reached
     }
 }
 
@@ -134,6 +144,8 @@ package struct TrialRecord: Hashable, Sendable {
     package var wanted: [IPAddress]
     /// Nodes with which there must be a new handshake.
     package var handshakes: [String] = []
+    /// Who else must answer, in the words of who put it on trial.
+    package var proofs: [String] = []
     /// It failed: it is not tried again until it changes.
     package var isRejected: Bool
     /// Whether whoever put it on trial goes on with it when started again. Where not, it has failed when nobody watches
@@ -143,6 +155,15 @@ package struct TrialRecord: Hashable, Sendable {
     package var reason = ""
     /// Whether what was before it is in force again.
     package var isUndone = false
+
+    /// - Parameter reason: what did not come about, or `by …`, who took it back.
+    package static func thatItFailed(_ id: String, _ reason: String) -> String {
+        "topology \(id) was \(takenBack(reason))"
+    }
+
+    package static func takenBack(_ reason: String) -> String {
+        reason.isEmpty ? "taken back" : reason.hasPrefix("by ") ? "taken back \(reason)" : "taken back: \(reason)"
+    }
 
     package init(id: String, deadline: UnixTime, wanted: [IPAddress], isRejected: Bool) {
         self.id = id

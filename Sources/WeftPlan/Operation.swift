@@ -85,3 +85,14 @@ package struct PlannedOperation: Hashable, Sendable {
         effectScope = scope
     }
 }
+
+extension PlannedOperation {
+    /// Whether it puts a key in the place of another, which is kept nowhere.
+    package var replacesSecret: Bool {
+        switch operation {
+        case .peer(.change(let change)): change.presharedKey != nil
+        case .device(let change): change.privateKey != nil
+        default: false
+        }
+    }
+}

@@ -110,8 +110,9 @@ struct PeerPlan {
             }
             change.removed.removeAll { takers[$0] != nil }
             if change.isEmpty, change.moved.isEmpty { continue }
+            let (cutOff, merged) = owners.fate(ofWhatIsRemovedBy: change)
             let (effect, scope) = sessionEffect(
-                of: change, cutOff: owners.cutOff(by: change), taken: taken(change.added))
+                of: change, cutOff: cutOff, leaving: change.moved.map(\.prefix) + merged, taken: taken(change.added))
             operations.append(PlannedOperation(.peer(.change(change)), effect: effect, scope: scope))
         }
         operations += diff.removed.map { PlannedOperation(.peer(.remove($0)), effect: .outage) }
@@ -155,35 +156,39 @@ private struct Owners {
 
     init(_ peers: [Peer]) { self.peers = peers }
 
-    /// Of the allowed IPs that a change removes, those that lead elsewhere or nowhere afterwards: not those inside a
-    /// prefix that the same peer keeps or gets, because that one is there before they go.
-    mutating func cutOff(by change: PeerChange) -> [IPPrefix] {
-        if change.removed.isEmpty { return [] }
+    /// What becomes of the allowed IPs that a change removes: some lead nowhere afterwards, or out at the exit; others lie
+    /// inside a prefix of another peer's. Those inside one that the same peer keeps or gets are neither, because that one is
+    /// there before they go.
+    mutating func fate(ofWhatIsRemovedBy change: PeerChange) -> (cutOff: [IPPrefix], merged: [IPPrefix]) {
+        var (cutOff, merged): ([IPPrefix], [IPPrefix]) = ([], [])
+        if change.removed.isEmpty { return (cutOff, merged) }
         if byPrefix == nil {
             var owners: [IPPrefix: PublicKey] = [:]
             owners.reserveCapacity(peers.count * 2)
             for peer in peers { for prefix in peer.allowedIPs { owners[prefix] = peer.publicKey } }
             byPrefix = owners
         }
-        return change.removed.filter { prefix in
+        for prefix in change.removed {
             // The longest prefix around it decides.
-            for length in stride(from: Int(prefix.length) - 1, through: 0, by: -1) {
-                if let owner = byPrefix?[IPPrefix(prefix.address, length: length)] { return owner != change.publicKey }
-            }
-            return true
+            let lengths = stride(from: Int(prefix.length) - 1, through: 1, by: -1)
+            let owner = lengths.lazy.compactMap { byPrefix?[IPPrefix(prefix.address, length: $0)] }.first
+            let exit = byPrefix?[IPPrefix(prefix.address, length: 0)]
+            if owner == nil, exit != change.publicKey { cutOff.append(prefix) }
+            if let owner, owner != change.publicKey { merged.append(prefix) }
         }
+        return (cutOff, merged)
     }
 }
 
 private func sessionEffect(
-    of change: PeerChange, cutOff: [IPPrefix], taken: [IPPrefix]
+    of change: PeerChange, cutOff: [IPPrefix], leaving: [IPPrefix], taken: [IPPrefix]
 ) -> (SessionEffect, String) {
     var conditions: [String] = []
     if change.endpoint != nil, change.oldEndpoint != nil { conditions.append("the peer answers at the new endpoint") }
     if !taken.isEmpty { conditions.append("the peer already serves \(phrase(taken))") }
-    switch change.moved.count {
+    switch leaving.count {
     case 0: break
-    case 1: conditions.append("the new peer of \(change.moved[0].prefix) already serves it")
+    case 1: conditions.append("the new peer of \(leaving[0]) already serves it")
     case let count: conditions.append("the new peers of \(count) allowed IPs already serve them")
     }
     let condition = conditions.isEmpty ? "" : "if \(conditions.joined(separator: ", and "))"

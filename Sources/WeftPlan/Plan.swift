@@ -13,13 +13,15 @@ package struct Plan: Sendable {
     package var endpointsToRemember: [PublicKey: AppliedEndpoint]
     /// Whether the mesh has a kill switch from now on.
     package var hasKillSwitch = false
+    /// Whether all but a kill switch waits for something: what is remembered stays as it is.
+    package private(set) var isWaiting = false
     /// Allowed IPs that come to a peer while another one carries their packets.
     package var takeovers: [IPPrefix: Takeover] = [:]
 
     /// Whether nothing can be done until a foreign object is gone, but for a kill switch that was in force.
     package var isBlocked: Bool {
         let relations: [ForeignObject.Relation] = [
-            .blocksLink, .lacksDevice, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable, .sharesNetworks,
+            .blocksLink, .lacksDevice, .lacksKey, .takesNumber, .holdsPort, .fixesSysctl, .holdsTable, .sharesNetworks,
         ]
         return foreign.contains { relations.contains($0.relation) }
     }
@@ -70,11 +72,15 @@ extension Plan {
     /// busy port or another's rule, is no reason to leave that open. One that is new waits with the rest.
     ///
     /// The device waits too, and keeps the mark that it has: the table is for that one, and does not refuse the tunnel's own
-    /// packets.
+    /// packets. Its addresses wait as well: a table with rules for others would refuse what the tunnel carries, and one that
+    /// is shut can wait for them.
     private func killSwitch(_ wanted: HostState, _ live: HostState) -> PlannedOperation? {
-        guard hasKillSwitch, var firewall = wanted.firewall, firewall.hasKillSwitch,
+        guard hasKillSwitch, !isHeld, var firewall = wanted.firewall, firewall.hasKillSwitch,
             !foreign.contains(where: { $0.relation == .holdsTable })
         else { return nil }
+        let isReaddressed =
+            live.link != nil && Set(live.addresses.map(\.address)) != Set(wanted.addresses.map(\.address))
+        if isReaddressed, live.firewall?.isShut == true { return nil }
         // Without a mark, all packets would pass for the tunnel's own.
         if let mark = live.device?.fwMark, mark != 0, let wanted = wanted.device?.fwMark {
             firewall = firewall.marked(mark, insteadOf: wanted)
@@ -84,7 +90,8 @@ extension Plan {
 
     /// Makes the plan that leads from what is there to what is wanted. Nil for `desired` means that the mesh is to go.
     ///
-    /// The order: the firewall before all else, so that nothing passes that is to be refused; the link, what its packets
+    /// The order: the firewall before all else, so that nothing passes that is to be refused, but after the mark that a new
+    /// kill switch lets pass, and once more where that changes; the link, what its packets
     /// need before they get another mark, its device and its size; IPv6 on it; addresses; peers, each prefix moved before
     /// anything is removed; the link up; settings of the host; routes made; policy rules, which lead into them; name servers;
     /// and only then rules, routes and addresses removed.
@@ -113,6 +120,9 @@ extension Plan {
         let found = Set(obstacles.map(\.description))
         foreign = observed.foreign.filter { !found.contains($0.description) }
         foreign += obstacles + sysctls.obstacles(among: observed.fixedSysctls)
+        if let problem = desired?.keyProblem {
+            foreign.append(ForeignObject(kind: "key", description: problem, relation: .lacksKey))
+        }
         if wanted.firewall == nil {
             // The name is nobody's loss then.
             for index in foreign.indices where foreign[index].relation == .holdsTable {
@@ -120,17 +130,20 @@ extension Plan {
             }
         }
         hasKillSwitch = memory.hasKillSwitch
-        if isHeld || (isBlocked && !takesDown) {
+        isWaiting = isHeld || (isBlocked && !takesDown) || desired?.keyProblem != nil
+        if isWaiting {
             operations = killSwitch(wanted, live).map { [$0] } ?? []
             return
         }
+        let hadKillSwitch = hasKillSwitch
         hasKillSwitch = wanted.firewall?.hasKillSwitch == true
 
         let links = LinkPlan(desired: wanted.link, live: live.link, halfMade: observed.halfMadeLink)
         let rules = PolicyRulePlan(
             desired: wanted.rules, live: live.rules, oldMark: live.device?.fwMark ?? 0, mark: wanted.device?.fwMark ?? 0
         )
-        let firewall = planFirewall(desired: wanted.firewall, live: live, table: mesh.firewallTable)
+        let tables = KillSwitchPlan(wanted, live)
+        let firewall = planFirewall(desired: tables.first, live: live, table: mesh.firewallTable)
         let resolver = planResolver(desired: wanted.resolver, live: live.resolver)
         guard wanted.link != nil else {
             // What hangs on the link goes with it; what does not is named.
@@ -153,9 +166,18 @@ extension Plan {
                 if case .blocksRoute(let key) = object.relation { key } else { nil }
             })
 
-        operations = [firewall].compactMap(\.self) + links.create + rules.beforeMark
-        if let device = planDevice(desired: wanted.device, live: live.device, interface: interface) {
-            operations.append(device)
+        let device = planDevice(desired: wanted.device, live: live.device, interface: interface)
+        if tables.comesToALiveDevice, !hadKillSwitch {
+            operations = rules.beforeMark + [device, firewall].compactMap(\.self) + links.create
+        } else {
+            operations = [firewall].compactMap(\.self) + links.create + rules.beforeMark + [device].compactMap(\.self)
+        }
+        if let live = tables.between,
+            case .firewall(let operation)? = planFirewall(
+                desired: wanted.firewall, live: live, table: mesh.firewallTable)?.operation
+        {
+            // Nothing bears the old mark any more.
+            operations.append(PlannedOperation(.firewall(operation)))
         }
         operations += links.resize + sysctls.admit + addresses.add + peers.operations + links.raise + sysctls.claim
         operations += routes.make.filter { operation in

@@ -164,6 +164,10 @@ package struct PassReport: Sendable {
     /// Whether the mesh was to go: what others have in its place is then no concern.
     package var isTakingDown = false
 
+    /// Whether the topology is what is in force: all that can be done is done. What waits for an obstacle to a part of the host
+    /// is done when that goes.
+    package var isInForce: Bool { remaining.map { $0.isEmpty && !$0.isWaiting } ?? false }
+
     /// Whether the host is as wanted.
     package var isConverged: Bool {
         guard let remaining else { return false }
@@ -188,7 +192,7 @@ extension Reconciler {
             progress(application, decided)
         }
         var remembered = memory
-        remembered.note(application, written: desired?.endpointNames ?? [:], wanted: desired?.state.peers ?? [])
+        remembered.note(application, of: desired)
         var report = PassReport(
             plan: plan, outcomes: application.outcomes, observation: observation, memory: remembered,
             isTakingDown: desired?.state.link == nil)
@@ -210,10 +214,10 @@ extension Reconciler {
 extension MeshMemory {
     /// Writes down the endpoints that were applied, and forgets those of peers that are gone.
     ///
-    /// - Parameters:
-    ///   - written: endpoints as the topology has them, where these are names.
-    ///   - wanted: the peers that are wanted.
-    package mutating func note(_ application: Application, written: [PublicKey: String], wanted: [Peer]) {
+    /// - Parameter desired: what was applied; nil: the mesh was to go.
+    package mutating func note(_ application: Application, of desired: DesiredState?) {
+        let written = desired?.endpointNames ?? [:]
+        let wanted = desired?.state.peers ?? []
         var applied = application.plan.endpointsToRemember
         func remember(_ key: PublicKey, _ endpoint: SocketAddress) {
             applied[key] = AppliedEndpoint(written: written[key] ?? endpoint.description, address: endpoint)
@@ -228,10 +232,14 @@ extension MeshMemory {
             case .remove: break
             }
         }
+        if !application.plan.isEmpty { reached = nil }
         let isTableWrong = zip(application.plan.operations, application.outcomes).contains { planned, outcome in
             if case .firewall = planned.operation { outcome.isFailure } else { false }
         }
-        if !isTableWrong { hasKillSwitch = application.plan.hasKillSwitch }
+        if !application.plan.isWaiting {
+            if !isTableWrong { hasKillSwitch = application.plan.hasKillSwitch }
+            node = hasKillSwitch ? desired?.node : nil
+        }
         endpoints.remember(applied)
         // An endpoint taken out of the topology is forgotten, so that the same one put back is a change.
         endpoints.keep(wanted.lazy.filter { $0.endpoint != nil || written[$0.publicKey] != nil }.map(\.publicKey))

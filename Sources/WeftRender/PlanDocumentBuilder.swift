@@ -68,7 +68,7 @@ extension PlanDocument.Obstacle {
         case .sharesNetworks: blocks = "mesh"
         case .takesNumber: blocks = "rule"
         case .holdsPort: blocks = "port"
-        case .blocksLink, .lacksDevice: blocks = "link"
+        case .blocksLink, .lacksDevice, .lacksKey: blocks = "link"
         case .blocksRoute(let key):
             blocks = "route"
             route = PlanDocument.Object(

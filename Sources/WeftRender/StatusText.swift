@@ -1,6 +1,7 @@
 // The status of a mesh for people: a line about the interface, and a table of its peers.
 
 import WeftModel
+import WeftPlan
 package import WeftStatus
 
 /// A status document as text.
@@ -44,6 +45,7 @@ package struct StatusText {
                 absence(&page)
             }
             notWanted(&page)
+            unsettled(&page)
             killSwitch(&page)
             tunnel(&page)
             foreign(&page)
@@ -51,6 +53,7 @@ package struct StatusText {
         }
         page.plain("  \(device)")
         notWanted(&page)
+        unsettled(&page)
         killSwitch(&page)
         if let key = document.publicKey { page.plain("  public key \(key)") }
         if !document.addresses.isEmpty {
@@ -98,6 +101,24 @@ package struct StatusText {
     private func notWanted(_ page: inout Page) {
         guard document.wanted == false else { return }
         page.plain("  This host is disabled in the topology, or has expired: the mesh is not wanted here.")
+    }
+
+    /// What else there is than the topology in force.
+    private func unsettled(_ page: inout Page) {
+        if let trial = document.trial {
+            let id = trial.topology.visible
+            if let until = trial.until?.visible {
+                page.plain(
+                    "  Topology \(id) is on trial until \(until): `weft confirm` keeps it, `weft revert` takes it back.",
+                    .change)
+            } else if document.problem == nil {
+                let line = TrialRecord.thatItFailed(id, trial.reason?.visible ?? "")
+                page.plain("  \(line.prefix(1).uppercased() + line.dropFirst()).", .remove)
+            }
+        }
+        if let problem = document.problem?.visible {
+            page.plain("  The agent says: \(problem).", .remove)
+        }
     }
 
     /// `up, kernel WireGuard, listening on port 51820, MTU 1420`.

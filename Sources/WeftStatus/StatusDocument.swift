@@ -23,6 +23,11 @@ package struct StatusDocument: Codable, Hashable, Sendable {
     package var wanted: Bool?
     /// The interface that the mesh is on instead: it was renamed, by somebody or in the topology. Absent where it is not.
     package var elsewhere: String?
+    /// A topology that must prove itself, or that did not; absent where there is none.
+    package var trial: Trial?
+    /// What is wrong with the topology, as the agent says: why what its folder holds is not in force, or cannot be compiled
+    /// anew. Absent where nothing is, and without an agent.
+    package var problem: String?
     /// Whether the interface is up.
     package var up: Bool
     /// `kernel` or `userspace`.
@@ -65,6 +70,22 @@ package struct StatusDocument: Codable, Hashable, Sendable {
         case taken
         /// The mesh was in force.
         case gone
+    }
+
+    /// A topology on trial, or one that was taken back.
+    package struct Trial: Codable, Hashable, Sendable {
+        /// A digest of its files.
+        package var topology: String
+        /// Until when it must prove itself: RFC 3339, UTC; absent where it was taken back.
+        package var until: String?
+        /// Why it was taken back; absent while it is on trial.
+        package var reason: String?
+
+        package init(topology: String, until: String? = nil, reason: String? = nil) {
+            self.topology = topology
+            self.until = until
+            self.reason = reason
+        }
     }
 
     /// A live peer.

@@ -283,12 +283,118 @@ obstacle del
 eventually 20 "and the rest once the rule is gone" enter ana ping -n -c 1 -W 1 10.80.0.1
 kill "$agent"
 wait "$agent" 2>/dev/null
+
+# Nor for a key: what is shut needs none.
+loses() { enter ana sh -c 'nft delete table inet weft-wg0; ip link delete wg0'; }
+keyless() { # WHAT SAID
+    loses
+    refuses "$1: apply" weft ana apply
+    contains "$1: is refused with the reason" "$2" "$output"
+    contains "$1: with a word of what it has done all the same" "nothing but the kill switch was set right" "$output"
+    is_shut "$1"
+    refuses "$1: once more" weft ana apply
+    contains "$1: there is nothing left to do" "nothing was changed" "$output"
+    enter ana nft delete table inet weft-wg0
+    launch ana "$WEFT" agent run --poll 1 "$topology" >"$(mesh_folder ana)/agent.log" 2>&1
+    agent=$!
+    eventually 10 "$1: an agent shuts it too" eval '! enter ana ping -n -c 1 -W 1 -I eth0 $gateway'
+    contains "$1: and says what it lacks" "$2" "$(<"$(mesh_folder ana)/agent.log")"
+    enter ana nft delete table inet weft-wg0
+    eventually 5 "$1: and heals it" enter ana nft list table inet weft-wg0
+    refuses "$1: nothing else is made" enter ana ip link show wg0
+}
+carries() { # WHAT
+    eventually 20 "$1: then the tunnel carries" enter ana ping -n -c 1 -W 1 10.80.0.1
+    is_shut "$1: with the key"
+    kill "$agent"
+    wait "$agent" 2>/dev/null
+}
+# What is in force but for a route in the way of a part is what is kept: it has the switch.
+ana
+succeeds "without the switch" weft ana apply
+enter ana ip route add 10.60.0.0/24 dev eth0 proto static
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "exit: true" "masquerade: true" "allowedIPs: [10.60.0.0/24]"
+ana "killSwitch: true"
+exits 1 "with it, and with something in the way" weft ana apply
+loses
+enter ana mv /etc/weft/private.key /etc/weft/away
+refuses "without the key" weft ana apply
+is_shut "something in the way, and no key"
+enter ana mv /etc/weft/away /etc/weft/private.key
+enter ana ip route delete 10.60.0.0/24 dev eth0
+topology_node fra 10.80.0.1 fd80::1 -- "endpoint: $(mesh_address fra 4)" "exit: true" "masquerade: true"
+succeeds "apply" weft ana apply
+enter ana chmod 644 /etc/weft/private.key
+keyless "a key that others can read" "chmod 600"
+enter ana chmod 600 /etc/weft/private.key
+carries "a key that others could read"
+enter ana mv /etc/weft/private.key /etc/weft/away
+keyless "no key" "/etc/weft/private.key"
+enter ana mv /etc/weft/away /etc/weft/private.key
+carries "no key at first"
+sed -i '/^mesh:/a\  presharedKeys: directory' "$topology/mesh.yaml"
+enter ana sh -c 'umask 77; mkdir -p /etc/weft/preshared-keys; wg genpsk >/etc/weft/preshared-keys/fra'
+succeeds "with preshared keys" weft ana apply
+enter ana rm /etc/weft/preshared-keys/fra
+keyless "no preshared key" "/etc/weft/preshared-keys/fra"
+sed -i '/presharedKeys/d' "$topology/mesh.yaml"
+carries "no preshared key"
+# It is shut as it was: what was edited meanwhile waits for the key, and so does the mesh's end.
+converges ana
+for edit in "disabled: true" "expires: 2020-01-01T00:00:00Z" "useExit: fra"; do
+    ana "killSwitch: {allow: [198.18.0.0/15]}" "$edit"
+    if [ "$edit" = "useExit: fra" ]; then topology_node ana 10.80.1.8 fd80::108 -- "allowedIPs: [192.168.1.0/24]"; fi
+    enter ana mv /etc/weft/private.key /etc/weft/away
+    enter ana nft delete table inet weft-wg0
+    exits 1 "$edit, without the key: a plan" weft ana plan --detailed-exitcode
+    contains "$edit, without the key: shows what apply does" "comment \"kill switch\"" "$output"
+    refuses "$edit, without the key: apply" weft ana apply
+    is_shut "$edit, without the key"
+    succeeds "$edit, without the key: the link stays" enter ana ip link show wg0
+    document=$(weft ana doctor --offline --format json)
+    contains "$edit, without the key: doctor names it" "/etc/weft/private.key: there is no such file" \
+        "$(jq -r '.findings[] | select(.check == "key").message' <<<"$document")"
+    enter ana mv /etc/weft/away /etc/weft/private.key
+done
+ana "killSwitch: true"
 succeeds "down" weft ana down
+enter ana mv /etc/weft/private.key /etc/weft/away
+refuses "a switch that was taken down" weft ana apply
+lacks "is none to set right" "kill switch" "$output"
+is_open "and without a key"
+enter ana mv /etc/weft/away /etc/weft/private.key
 obstacle add
 refuses "a switch that is new waits for the rest" weft ana apply
 contains "as it says" "nothing was changed" "$output"
 obstacle del
 is_open "before the first apply"
+
+# ------------------------------------------------------------------------------------------------------ killed on the way
+
+# While the mark of the tunnel's own packets changes, and while the switch comes to a tunnel that works: it goes on working.
+killpoint=${WEFT%/*}/weft-killpoint
+if [ -x "$killpoint" ]; then
+    killed() { # WHAT, and before: how ana is before
+        for point in 1 2 3 4; do
+            before
+            weft ana apply >/dev/null
+            eventually 20 "$1: it carries" enter ana ping -n -c 1 -W 1 10.80.0.1
+            ana "killSwitch: true" "fwMark: 0x1234"
+            refuses "$1: killed at operation $point" \
+                enter ana env WEFT_KILL=operation:$point "$killpoint" apply --yes "$topology"
+            eventually 5 "$1, killed at operation $point: it goes on" enter ana ping -n -c 1 -W 1 10.80.0.1
+        done
+        converges ana
+        is_shut "$1"
+    }
+    before() { ana "killSwitch: true"; }
+    killed "another mark"
+    before() { topology_node ana 10.80.1.7 fd80::107 -- "allowedIPs: [192.168.1.0/24]" "mtu: 1400"; }
+    killed "a switch that comes"
+    succeeds "down" weft ana down
+else
+    skip "killed on the way" "$killpoint"
+fi
 
 # --------------------------------------------------------------------------------------------------- somebody else's link
 

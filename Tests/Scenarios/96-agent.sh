@@ -444,6 +444,30 @@ if [ "$BED" = namespaces ]; then
     kill -CONT "$device"
 fi
 agent_stop
+
+# One whose interface another agent has waits for it, and the other is looked after.
+folder=$(mesh_folder fra)/other
+mkdir "$folder"
+cat >"$folder/mesh.yaml" <<END
+mesh: {name: lab, interface: wg1, addresses: [10.90.0.0/16]}
+nodes:
+  fra: {publicKey: $(enter fra "$WEFT" key public /etc/weft/lab.key), addresses: [10.90.0.1], listenPort: 51999}
+END
+launch fra "$WEFT" agent run --socket /run/weft/other.sock --private-key /etc/weft/lab.key "$folder" >/dev/null 2>&1
+other=$!
+other_has() { enter fra "$WEFT" agent status --socket /run/weft/other.sock | grep -q '"converged"'; }
+eventually 15 "another agent has wg1" other_has
+cp "$folder/mesh.yaml" "$lab/mesh.yaml"
+: >"$agent_log"
+agent_start fra "$work.links/current" "$lab" --private-key /etc/weft/private.key --private-key /etc/weft/lab.key
+eventually 15 "which is said" said "an agent (process $other) is in charge of interface wg1"
+eventually 10 "the other mesh is in force" said "wg0: the host is as the topology wants it"
+ip_fra route del 10.80.0.6/32 dev wg0
+eventually 5 "and healed" has_route 10.80.0.6/32
+kill "$other"
+wait "$other" 2>/dev/null
+eventually 20 "with wg1 free, it has both" both
+agent_stop
 enter fra "$WEFT" down --yes --interface wg1 >/dev/null
 
 succeeds "and down takes it down" weft fra down

@@ -115,8 +115,10 @@ sleep 18
 mtu_is 1360 && ok "and stays" || fail "and stays" 1360 "$(enter bob cat /sys/class/net/wg0/mtu)"
 topology_node bob 10.80.0.3 fd80::3 -- "persistentKeepalive: 1" "mtu: 1340"
 eventually 10 "a third comes" mtu_is 1340
+contains "status says that it is on trial, and until when" "is on trial until 2" "$(enter bob "$WEFT" status)"
 succeeds "it is taken back by hand" enter bob "$WEFT" revert
 eventually 5 "and is gone" mtu_is 1360
+contains "and that it was taken back, and by whom" "was taken back by user 0" "$(enter bob "$WEFT" status)"
 
 # -------------------------------------------------------------------------------------- an agent that stops meanwhile
 agent_stop() { # HOST

@@ -173,6 +173,16 @@ same "and done" 1390 "$(mtu)"
 ana "mtu: 1380"
 exits 0 "by one to which nothing is sent, too" far "$WEFT apply --yes --confirm-within 2m $topology >/dev/null 2>&1"
 same "and done" 1380 "$(mtu)"
+# What is in force already is not tried, but repaired: there is nothing else to go back to.
+ip="ip link set wg0 mtu 1300; ip route flush dev wg0; ip address flush dev wg0"
+enter ana sh -c "$ip"
+exits 0 "drift, and an apply on trial" weft ana apply --confirm-within $within
+contains "says that there is none" "is repaired, and not put on trial" "$output"
+exits 0 "but repairs" weft ana plan --detailed-exitcode
+enter ana ip link delete wg0
+document=$(weft ana apply --format json --confirm-within $within 2>/dev/null)
+same "so does one whose output is read by programs" true "$(jq .converged <<<"$document")"
+exits 0 "all of it" weft ana plan --detailed-exitcode
 exits 64 "a time that is none" weft ana apply --confirm-within soon
 exits 64 "a time that is too short" weft ana apply --confirm-within 3s
 exits 1 "a peer that is none" weft ana apply --confirm-within $within --confirm-peer eve

@@ -87,6 +87,8 @@ choose 0
 agent_start
 eventually 30 "it converges" is_there
 others_before=$(others)
+# What was written just now may be half of what is to come: an agent that starts waits for it, and goes by what was before.
+sleep 2.5
 # Nobody removes the interface or all peers, so every look must find some.
 cat >"$(mesh_folder fra)/sample.sh" <<'END'
 looks=0 empty=0

@@ -223,11 +223,30 @@ import WeftTestSupport
         #expect(agent.controller.stage == .drifted)
         #expect(agent.said(.drift).count == 1)
         #expect(agent.kernel.mutations == mutations)
+        // Something else is wanted, as where a name has another answer: the rest stays as it is.
+        let gone = Set(state(3).state.routes.map(\.key))
+        agent.host.variant = 1500
+        agent.controller.wake(.compile)
+        for _ in 0..<4 { try agent.settle() }
+        #expect(agent.kernel.links["wg0"]?.mtu == 1500 && agent.controller.stage == .drifted)
+        #expect(!agent.kernel.routes.contains { $0.isOurs && gone.contains($0.route.key) })
+        // As it does when the agent is started again.
+        let next = Agent(host: agent.host, drift: .report)
+        try next.settle()
+        #expect(next.controller.stage == .drifted && next.said(.drift).count == 1)
+        #expect(!agent.kernel.routes.contains { $0.isOurs && gone.contains($0.route.key) })
+        agent.host.variant = nil
         // What a new topology wants is still done.
         agent.host.put(4)
         agent.controller.wake(.topology)
         try agent.settle()
         #expect(try agent.isAsWanted(4))
+        // A mesh that has gone altogether is made, as after a start of the machine.
+        agent.kernel.links = [:]
+        agent.kernel.routes = []
+        let third = Agent(host: agent.host, drift: .report)
+        try third.settle()
+        #expect(try third.isAsWanted(4))
     }
 
     @Test func aQuarrelIsMetWithPatience() throws {

@@ -73,7 +73,17 @@ final class FakeHost: MeshHost {
         keptRevision = Revision(id: revision.id, origin: .kept, source: revision.source)
     }
 
-    func compile(_ revision: Revision<Int>, names: [String: [IPAddress]]) throws(AgentProblem) -> Compilation {
+    /// The revision whose operations are done.
+    var used: String?
+    func use(_ revision: Revision<Int>) { used = revision.id }
+
+    /// Nodes whose preshared keys are gone, by topology.
+    var lost: [Int: Set<String>] = [:]
+
+    func compile(
+        _ revision: Revision<Int>, names: [String: [IPAddress]], leavesOut: (String) -> Bool
+    ) throws(AgentProblem) -> Compilation {
+        if let lost = lost[revision.source], !lost.allSatisfy(leavesOut) { throw AgentProblem("a key is gone") }
         compiled += 1
         namesSeen = names
         if impossible.contains(revision.source) { throw AgentProblem("this host cannot be \(revision.source)") }
@@ -82,8 +92,17 @@ final class FakeHost: MeshHost {
             nothing.state = HostState()
             return Compilation(desired: nothing, diagnostics: [], refusals: [], nextChange: nil)
         }
-        var desired = state(revision.source, other ?? mesh)
-        if shut.contains(revision.source) {
+        if keyless.contains(revision.source) { throw AgentProblem("there is no key") }
+        return compilation(of: revision.source)
+    }
+
+    /// The MTU that the host has for its mesh, where it is not the topology's.
+    var variant: UInt32?
+
+    private func compilation(of seed: Int) -> Compilation {
+        var desired = state(seed, other ?? mesh)
+        if let variant { desired.state.link?.mtu = variant }
+        if shut.contains(seed) {
             desired.state.firewall = Firewall(chains: [
                 FirewallChain(
                     "output", base: .init(.filter, .output, priority: 0),
@@ -92,6 +111,15 @@ final class FakeHost: MeshHost {
         }
         return Compilation(
             desired: desired, diagnostics: [], refusals: [], nextChange: nil, expired: expired)
+    }
+
+    /// Topologies that this host cannot be for want of a key.
+    var keyless: Set<Int> = []
+    func compileWithoutKeys(_ revision: Revision<Int>, because problem: AgentProblem) -> Compilation? {
+        guard keyless.contains(revision.source), memory.hasKillSwitch else { return nil }
+        var compilation = compilation(of: revision.source)
+        compilation.desired.keyProblem = problem.summary
+        return compilation
     }
 
     func endpointNames(_ revision: Revision<Int>) -> [String] { ["fra.example.net"] }

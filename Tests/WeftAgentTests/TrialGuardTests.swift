@@ -29,12 +29,18 @@ extension TrialTests {
         throw AgentProblem("there is none")
     }
 
-    @Test func whatWouldCutASessionIsOnTrialUnasked() throws {
-        let agent = Agent()
+    /// An agent that has the first topology in force, a topology that would cut a session, and that session.
+    private func guarded(guardsItself: Bool = true) throws -> (agent: Agent, seed: Int, session: Guarded) {
+        let agent = Agent(guardsItself: guardsItself)
         agent.host.put(1)
         try agent.settle()
         let (seed, session) = try capturing()
         agent.host.outside = [session]
+        return (agent, seed, session)
+    }
+
+    @Test func whatWouldCutASessionIsOnTrialUnasked() throws {
+        let (agent, seed, session) = try guarded()
         put(seed, agent)
         for _ in 0..<5 { try agent.sleep() }
         #expect(agent.controller.onTrial == "\(seed)")
@@ -45,12 +51,24 @@ extension TrialTests {
         #expect(agent.controller.verdict == .takenBack("no answer from the session from \(session.remote.address)"))
     }
 
+    /// By itself the second change cuts nothing more: what the first has cut is asked all the same.
+    @Test func aSecondChangeDoesNotKeepTheFirst() throws {
+        let (agent, seed, _) = try guarded()
+        put(seed, agent)
+        for _ in 0..<5 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed)")
+        agent.host.outside = []
+        put(seed + 1, agent)
+        for _ in 0..<5 { try agent.sleep() }
+        #expect(agent.controller.onTrial == "\(seed + 1)" && agent.host.record?.id == "\(seed + 1)")
+        let start = agent.now
+        while agent.now - start < .seconds(70) { try agent.sleep() }
+        #expect(try agent.isAsWanted(1))
+        #expect(agent.host.keptRevision?.id == "1" && agent.host.record?.isRejected == true)
+    }
+
     @Test func aSessionThatLivesKeepsIt() throws {
-        let agent = Agent()
-        agent.host.put(1)
-        try agent.settle()
-        let (seed, session) = try capturing()
-        agent.host.outside = [session]
+        let (agent, seed, _) = try guarded()
         agent.others = { if case .session = $0 { true } else { false } }
         put(seed, agent)
         for _ in 0..<8 { try agent.sleep() }
@@ -60,11 +78,7 @@ extension TrialTests {
     }
 
     @Test func whoDoesWithoutTheGuardGoesOn() throws {
-        let agent = Agent(guardsItself: false)
-        agent.host.put(1)
-        try agent.settle()
-        let (seed, session) = try capturing()
-        agent.host.outside = [session]
+        let (agent, seed, _) = try guarded(guardsItself: false)
         put(seed, agent)
         for _ in 0..<3 { try agent.sleep() }
         #expect(agent.controller.onTrial == nil)

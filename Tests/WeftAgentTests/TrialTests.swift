@@ -22,6 +22,16 @@ import WeftTestSupport
         return agent
     }
 
+    /// An agent with a change on trial that nobody answers after.
+    func judging() throws -> (agent: Agent, seed: Int) {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.answers = { [unowned agent] _ in agent.controller.force?.revision.id == "1" }
+        put(seed, agent)
+        while agent.controller.onTrial == nil { try agent.sleep() }
+        return (agent, seed)
+    }
+
     /// Every peer has just had a handshake.
     func revive(_ agent: Agent) {
         agent.kernel.now = agent.host.clock
@@ -57,10 +67,10 @@ import WeftTestSupport
     }
 
     /// The peers that have another preshared key in a topology than in the first, by name.
-    private func rekeyed(_ seed: Int) -> [String: PublicKey] {
+    func rekeyed(_ seed: Int, since first: Int = 1) -> [String: PublicKey] {
         var found: [String: PublicKey] = [:]
         for peer in state(seed).state.peers {
-            let old = state(1).state.peers.first { $0.publicKey == peer.publicKey }
+            let old = state(first).state.peers.first { $0.publicKey == peer.publicKey }
             guard let old, old.presharedKey != peer.presharedKey else { continue }
             found[state(seed).peerNames[peer.publicKey] ?? ""] = peer.publicKey
         }
@@ -158,23 +168,23 @@ import WeftTestSupport
         #expect(agent.controller.missing.contains("(by a handshake)"))
     }
 
-    @Test func anAgentThatWasKilledGoesOnWaitingForAHandshake() throws {
-        let agent = try settled(settings)
-        let seed = try neighbour(rekeying: true)
-        agent.answers = { _ in true }
-        put(seed, agent)
-        for _ in 0..<6 { try agent.sleep() }
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
-        next.answers = { _ in true }
-        for _ in 0..<12 { try next.sleep() }
-        #expect(next.controller.onTrial == "\(seed)")
-        for key in rekeyed(seed).values {
-            next.kernel.links["wg0"]?.statistics[key] = PeerStatistics(lastHandshake: next.host.clock)
+    @Test func whatIsWaitedForIsWrittenDown() throws {
+        let here = SocketAddress(try #require(IPAddress("2001:db8::7")), port: 22)
+        let there = SocketAddress(try #require(IPAddress("192.0.2.1")), port: 40_022)
+        let peer = try #require(IPAddress("10.80.0.1"))
+        let session = TCPConnection(local: here, remote: there)
+        let probes: [Probe] = [
+            .git, .resolver(peer), .connection(here), .peer(name: "fra", peer), .session(session, strict: true),
+            .session(session, strict: false),
+        ]
+        for probe in probes {
+            let text = try #require(probe.text)
+            #expect(Probe(text: text) { $0 == "fra" ? peer : nil } == probe)
         }
-        for _ in 0..<6 { try next.sleep() }
-        #expect(next.controller.onTrial == nil)
-        #expect(try next.isAsWanted(seed))
+        #expect(Probe(peer).text == nil)
+        for text in ["", "git now", "peer ams", "resolver x", "connection 192.0.2.1", "connection 192.0.2.1 70000"] {
+            #expect(Probe(text: text) { $0 == "fra" ? peer : nil } == nil, "\(text)")
+        }
     }
 
     @Test func namedAddressesMustAnswer() throws {
@@ -253,6 +263,32 @@ import WeftTestSupport
         #expect(agent.host.memory.hasKillSwitch == !isConfirmed && agent.kernel.firewalls.isEmpty == isConfirmed)
     }
 
+    /// Also after a start, by what is kept where the folder is of no use; and what comes with the key is whole again.
+    @Test(arguments: [true, false]) func aKillSwitchIsKeptShutWithoutTheKey(isFolderGood: Bool) throws {
+        let agent = Agent()
+        agent.host.shut = [1]
+        agent.host.put(1)
+        try agent.settle()
+        let host = FakeHost()
+        host.memory = agent.host.memory
+        host.keptRevision = agent.host.keptRevision
+        host.shut = [1]
+        host.keyless = [1]
+        if isFolderGood { host.put(1) }
+        let started = Agent(host: host)
+        try started.settle()
+        #expect(started.kernel.firewalls[mesh.firewallTable] != nil && started.kernel.links.isEmpty)
+        #expect(started.controller.force == nil && started.controller.problem?.summary.contains("no") == true)
+        // Somebody opens it.
+        started.host.kernel.kernel.firewalls = [:]
+        started.controller.noteKernelEvents([])
+        try started.settle()
+        #expect(started.kernel.firewalls[mesh.firewallTable] != nil)
+        host.keyless = []
+        for _ in 0..<4 { try started.sleep() }
+        #expect(started.controller.stage == .converged && !started.kernel.links.isEmpty && host.memory.hasKillSwitch)
+    }
+
     @Test func theOldTopologyPutBackEndsTheTrial() throws {
         let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
         put(try neighbour(), agent)
@@ -320,20 +356,6 @@ import WeftTestSupport
         #expect(agent.host.record?.isDangling(at: UnixTime(seconds: agent.host.clock.seconds + 100)) == true)
     }
 
-    /// What an earlier trial left must not be gone back to when something else is in force since.
-    @Test func aTopologyAfterALeftTrialClosesIt() throws {
-        let agent = try settled(settings)
-        let seed = try neighbour()
-        agent.host.record = TrialRecord(
-            id: "another", deadline: agent.host.clock, wanted: [], isRejected: false)
-        let next = Agent(host: agent.host)
-        next.now = agent.now
-        agent.host.put(seed)
-        for _ in 0..<3 { try next.sleep() }
-        #expect(try next.isAsWanted(seed))
-        #expect(agent.host.record == nil)
-    }
-
     @Test func whoExpiresIsNamed() throws {
         let agent = try settled(settings)
         let name = try #require(state(1).peerNames.values.sorted().first)
@@ -360,69 +382,6 @@ import WeftTestSupport
         #expect(agent.said(.revision).contains { $0.hasPrefix("\(name) expires at") })
     }
 
-    @Test func anAgentThatWasKilledGoesOn() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
-        try next.settle()
-        #expect(next.controller.onTrial == "\(seed)")
-        let start = next.now
-        while next.now - start < .seconds(70) { try next.sleep() }
-        #expect(try next.isAsWanted(1))
-        #expect(next.host.record?.isRejected == true)
-    }
-
-    @Test func aClockThatWasSetBackMakesNoTrialLonger() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
-        agent.host.clock.seconds -= 3600
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
-        try next.settle()
-        #expect(next.controller.onTrial == "\(seed)")
-        let start = next.now
-        while next.now - start < .seconds(70) { try next.sleep() }
-        #expect(try next.isAsWanted(1))
-    }
-
-    @Test func oneThatComesBackTooLateTakesItBack() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
-        #expect(try agent.isAsWanted(seed))
-        agent.host.clock.seconds += 100
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        try next.settle()
-        #expect(try next.isAsWanted(1))
-        #expect(next.controller.problem?.summary.contains("it was not confirmed in time") == true)
-        #expect(next.host.record?.reason == "it was not confirmed in time" && next.host.record?.isUndone == true)
-        #expect(next.said(.revision).contains("topology 1, in force again"))
-        // And so does the one after it.
-        let third = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        try third.settle()
-        #expect(try third.isAsWanted(1))
-    }
-
-    /// The folder changed while no agent ran: that is a change as any other.
-    @Test func aChangeAtTheStartIsOnTrialToo() throws {
-        let agent = try settled(settings)
-        let seed = try neighbour()
-        agent.host.put(seed)
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
-        for _ in 0..<5 { try next.sleep() }
-        #expect(next.controller.onTrial == "\(seed)")
-        #expect(next.controller.revert(by: "a person"))
-        for _ in 0..<3 { try next.sleep() }
-        #expect(try next.isAsWanted(1))
-    }
-
     @Test func aNamedPeerMustBeHeardOf() throws {
         for isHeard in [false, true] {
             let seed = try neighbour()
@@ -447,28 +406,6 @@ import WeftTestSupport
         }
     }
 
-    /// Who watched over a trial that apply began was killed: the agent that comes after takes it back.
-    @Test func anotherOnesTrialIsTakenBack() throws {
-        for hadBefore in [true, false] {
-            let agent = try settled(settings)
-            let seed = try neighbour()
-            put(seed, agent)
-            for _ in 0..<5 { try agent.sleep() }
-            #expect(try agent.isAsWanted(seed))
-            var record = TrialRecord(
-                id: "\(seed)", deadline: UnixTime(seconds: agent.host.clock.seconds + 50), wanted: [], isRejected: false
-            )
-            record.isResumable = false
-            agent.host.record = record
-            agent.host.keptRevision = hadBefore ? Revision(id: "1", origin: .kept, source: 1) : nil
-            let next = Agent(host: agent.host)
-            next.now = agent.now
-            for _ in 0..<3 { try next.sleep() }
-            if hadBefore { #expect(try next.isAsWanted(1)) } else { #expect(next.kernel.links["wg0"] == nil) }
-            #expect(agent.host.record?.isRejected == true && agent.host.record?.isUndone == true)
-        }
-    }
-
     @Test func whatCannotBeTakenBackIsNotMade() throws {
         let agent = try settled(settings)
         let seed = try neighbour()
@@ -478,5 +415,40 @@ import WeftTestSupport
         for _ in 0..<5 { try agent.sleep() }
         #expect(try agent.isAsWanted(1))
         #expect(agent.controller.problem?.summary.contains("no space left") == true)
+    }
+
+    /// What is in the way of a part of the host is not the change's fault.
+    @Test func whatIsInTheWayTakesNothingBack() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.answers = { _ in true }
+        let blocked = try #require(
+            state(seed).state.routes.first { route in
+                route.table == Route.mainTable && !state(1).state.routes.contains { $0.key == route.key }
+            })
+        agent.kernel.routes.append(ModelKernel.ModelRoute(route: blocked, interface: "eth0", isOurs: false))
+        put(seed, agent)
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(agent.controller.stage == .blocked && !agent.controller.obstacles.isEmpty)
+        #expect(agent.controller.force?.revision.id == "\(seed)" && agent.controller.onTrial == nil)
+        #expect(agent.said(.confirm).last?.hasPrefix("topology \(seed) is confirmed") == true)
+    }
+
+    /// The state folder is full at that moment.
+    @Test func thatATrialIsOverIsWrittenDownLater() throws {
+        let agent = try settled(settings)
+        let seed = try neighbour()
+        agent.answers = { _ in true }
+        put(seed, agent)
+        while agent.controller.onTrial == nil { try agent.sleep() }
+        agent.host.recordFailure = AgentProblem("no space left on device")
+        agent.host.keepFailure = agent.host.recordFailure
+        for _ in 0..<8 { try agent.sleep() }
+        #expect(agent.controller.onTrial == nil && agent.host.record != nil)
+        #expect(agent.controller.memoryProblems.count == 1)
+        (agent.host.recordFailure, agent.host.keepFailure) = (nil, nil)
+        for _ in 0..<3 { try agent.sleep() }
+        #expect(agent.host.record == nil && agent.host.keptRevision?.id == "\(seed)")
+        #expect(agent.controller.memoryProblems.isEmpty)
     }
 }

@@ -42,6 +42,25 @@ import WeftRender
         #expect(!findings.contains { $0.check == "route" })
     }
 
+    @Test(arguments: [true, false]) func anInterfaceThatIsAnothersIsNotSaidToBeMissing(isThere: Bool) throws {
+        let desired = DesiredState(
+            mesh: "corp", interface: "wg0", node: "ana",
+            state: HostState(link: Link(name: "wg0", mtu: 1420, alias: "weft:corp")))
+        var observation = Observation(time: UnixTime(seconds: 1_800_000_000))
+        if isThere {
+            observation.foreign = [
+                ForeignObject(
+                    kind: "interface", description: "wg0 of mesh lab", relation: .blocksLink, bearsMark: true)
+            ]
+        }
+        let plan = Plan(
+            mesh: desired.identity, desired: desired, observed: observation, memory: MeshMemory())
+        let findings = Examination(plan: plan, observation: observation, desired: desired, names: [:]).findings
+        let device = try #require(findings.first { $0.check == "device" })
+        #expect(device.level == .error && device.message.contains("is not there") != isThere)
+        #expect(device.remedy.contains("weft apply") != isThere)
+    }
+
     @Test func anEndpointWithoutARouteIsNamed() throws {
         let findings = try findings(unreachable: [try #require(IPAddress("192.0.2.1"))])
         let route = try #require(findings.first { $0.check == "route" })

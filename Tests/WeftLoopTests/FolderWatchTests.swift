@@ -212,6 +212,18 @@ extension FolderWatch {
         }
     }
 
+    /// Copies keep the time of the contents; when something became as it is tells the truth.
+    @Test func whatChangedBeforeTheWatchIsKnown() throws {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        let watch = try watch(before: "touch -d 2001-01-01 mesh/*.yaml mesh/nodes/*.yml mesh")
+        let last = watch.lastChange()
+        // The kernel's clock for files ticks a few times a second at least.
+        #expect(last > Double(now.tv_sec) - 1 && last < Double(now.tv_sec) + 60)
+        let nothing = try FolderWatch("\(folder.path)/nothing")
+        #expect(nothing.lastChange() == 0)
+    }
+
     @Test func aRelativePathIsFromTheCurrentFolder() throws {
         let watch = try FolderWatch("no-such-folder-\(getpid())")
         #expect(!watch.isBlind)

@@ -45,8 +45,12 @@ import WeftTestSupport
         #expect(plan(from: before, to: grown).operations.map(\.effect) == [.hitless])
         // Around it, but another peer's prefix is nearer.
         let stolen = [try peer(1, ["10.0.0.0/8"]), try peer(2, ["10.1.0.0/16", "10.2.0.0/16"])]
-        let effects = plan(from: before, to: stolen).operations.map(\.effect)
-        #expect(effects.sorted() == [.hitless, .outage])
+        let operations = plan(from: before, to: stolen).operations
+        #expect(operations.map(\.effect) == [.hitless, .hitless])
+        #expect(operations.first?.effectScope == "if the new peer of 10.1.0.0/24 already serves it")
+        // The exit has no way to what it has not.
+        let exit = [try peer(1, ["10.3.0.0/24"]), try peer(2, ["0.0.0.0/0", "10.2.0.0/16"])]
+        #expect(plan(from: before, to: exit).operations.map(\.effect).sorted() == [.hitless, .outage])
     }
 
     @Test func aRouteThatGoesWhileItsPeerStaysIsAnOutage() throws {

@@ -57,6 +57,9 @@ import WeftStatus
     @Test func status() throws {
         var absent = StatusDocument(Observation(time: Samples.now), of: Samples.mesh, desired: nil)
         absent.elsewhere = "corp0"
+        absent.trial = StatusDocument.Trial(
+            topology: "5f12941d4739", until: "2026-11-28T00:15:28Z", reason: "by user 0")
+        absent.problem = "topology 24a8fcc6125b was taken back: by user 0"
         var nameless = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
         nameless.missingChains = ["forward"]
         try hold(

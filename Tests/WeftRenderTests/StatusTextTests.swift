@@ -56,6 +56,26 @@ extension Samples {
         try expectGolden(StatusText(document, options: TextOptions(full: true)).text, "status-full.txt")
     }
 
+    @Test func whatElseThereIsThanWhatIsInForce() {
+        var document = StatusDocument(Samples.observation, of: Samples.mesh, desired: Samples.desiredWithCarl)
+        func lines() -> [Substring] {
+            StatusText(document).text.split(separator: "\n").filter {
+                $0.contains("opology") && !$0.contains("missing")
+            }
+        }
+        #expect(lines().isEmpty)
+        document.trial = StatusDocument.Trial(topology: "5f12941d4739", until: "2026-11-28T00:15:28Z")
+        #expect(
+            lines() == [
+                "  Topology 5f12941d4739 is on trial until 2026-11-28T00:15:28Z: `weft confirm` keeps it, `weft revert` takes it "
+                    + "back."
+            ])
+        document.trial = StatusDocument.Trial(topology: "5f12941d4739", reason: "by user 0")
+        #expect(lines() == ["  Topology 5f12941d4739 was taken back by user 0."])
+        document.problem = "it is gone"
+        #expect(lines().isEmpty && StatusText(document).text.contains("  The agent says: it is gone.\n"))
+    }
+
     @Test func withoutTopology() throws {
         let document = StatusDocument(Samples.observation, of: Samples.mesh, desired: nil)
         #expect(document.node == nil)
