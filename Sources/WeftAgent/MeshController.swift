@@ -442,6 +442,8 @@ package final class MeshController<Host: MeshHost> {
             figures.drifts += 1
             return
         }
+        // A change in the midst of a pass is seen by it before the notice of it is read.
+        host.hearKernel()
         let by = hints.isEmpty ? "" : " (\(hints.joined(separator: "; ")))"
         say(.warning, .drift, "changed from outside: \(list(operations))\(by)")
         figures.drifts += 1

@@ -104,6 +104,10 @@ package protocol MeshHost {
     /// - Parameter mark: of the tunnel's own packets as they are now; 0: none.
     func guarded(_ desired: DesiredState, mark: UInt32) -> [Guarded]
 
+    /// Has the kernel's events of until now told to the controller (`noteKernelEvents`), not only when their turn comes:
+    /// who changed what has just been seen is among them.
+    func hearKernel()
+
     /// An operation in a few words, with peers by name.
     func phrase(_ operation: Operation) -> String
 }

@@ -38,7 +38,6 @@ final class AgentHost: MeshHost {
     /// The revision whose operations are done.
     private var used: String?
     private var mesh: MeshIdentity?
-    /// What is to be tried instead of what the folder holds, and what was in force before it.
     /// Who is logged in, where that is one; nil: all that are.
     var sessions: [TCPConnection]?
     /// Where the topology is fetched from.
@@ -47,6 +46,9 @@ final class AgentHost: MeshHost {
     var isAwaited = false
     /// Whether somebody may be in the midst of writing the folder.
     var isUnsteady: () -> Bool = { false }
+    /// Reads what the kernel has told by now.
+    var onHearing: () -> Void = {}
+    /// What is to be tried instead of what the folder holds, and what was in force before it.
     private var given: (candidate: LoadedTopology, previous: Revision<LoadedTopology>?)?
     /// What was read last without an error, and when: the folder is looked at every minute.
     private var last: (revision: Revision<LoadedTopology>, time: UnixTime)?
@@ -314,6 +316,7 @@ final class AgentHost: MeshHost {
             sessions ?? machine.sessions, git: gitRemotes, desired.state, of: desired.identity, mark: mark)
     }
 
+    func hearKernel() { onHearing() }
     func phrase(_ operation: Operation) -> String { operation.phrase(labels) }
 }
 

@@ -49,6 +49,8 @@ final class AgentService {
     private var nextReload = ContinuousClock.now
     /// When the kernel's next events may be looked at: as long as the last tick took is left to others after it.
     private var breath = ContinuousClock.now
+    /// Whether the kernel has told of something since the last tick began.
+    private var hasHeardKernel = false
     private var isReady = false
     private var isGivingBackSoon = false
     private var wireGuardLog: WireGuardLog?
@@ -83,6 +85,7 @@ final class AgentService {
             let mesh = AgentMesh(controller, path)
             mesh.watch = try watch(mesh)
             controller.host.isUnsteady = { [unowned mesh] in mesh.isUnsteady }
+            controller.host.onHearing = { [unowned self] in takeKernelEvents() }
             meshes.append(mesh)
         }
         if let git = settings.git {
@@ -184,6 +187,7 @@ final class AgentService {
     /// One piece of work for each mesh; then whatever else is ready has its turn.
     private func tick() {
         let start = ContinuousClock.now
+        hasHeardKernel = false
         var soonest: ContinuousClock.Instant?
         for (index, mesh) in meshes.enumerated() {
             if let end = mesh.pauseEnd, end > .now {
@@ -217,6 +221,8 @@ final class AgentService {
             notifier.ready()
         }
         schedule(after: delay)
+        // Told in the midst of it, to meshes that had had their turn.
+        if hasHeardKernel { lookSoon() }
         if meshes.allSatisfy(\.isFolderInForce) { repository?.enforce() }
         answerReloaders()
     }
@@ -308,9 +314,12 @@ final class AgentService {
                     .notice, .agent, interface: nil, "the kernel told of more changes than it could keep: all is read"))
         }
         for mesh in meshes { mesh.controller.noteKernelEvents(events.hints) }
-        scheduleSooner(after: max(.milliseconds(1), breath - .now))
+        hasHeardKernel = true
+        lookSoon()
         if !events.kinds.isDisjoint(with: [.link, .address, .route, .netconf]) { refreshFacts() }
     }
+
+    private func lookSoon() { scheduleSooner(after: max(.milliseconds(1), breath - .now)) }
 
     /// What the host adds hangs on what has changed: path MTU, connected networks, interfaces.
     private func refreshFacts() {

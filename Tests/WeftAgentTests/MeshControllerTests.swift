@@ -209,6 +209,25 @@ import WeftTestSupport
         #expect(agent.controller.figures.repairs == 1)
     }
 
+    /// A change in the midst of a pass is seen before anybody has read the notice of it.
+    @Test func driftIsSaidWithWhatTheKernelHasToldByThen() throws {
+        let agent = Agent()
+        agent.host.put(3)
+        try agent.settle()
+        agent.forget()
+        agent.kernel.routes.removeAll { $0.isOurs }
+        var untold = ["by ip (process 4711)"]
+        agent.host.onHearing = { [unowned agent] in
+            agent.controller.noteKernelEvents(untold)
+            untold = []
+        }
+        agent.controller.wake(.pass)
+        try agent.settle()
+        #expect(try agent.isAsWanted(3))
+        #expect(agent.said(.drift).first?.hasSuffix("(by ip (process 4711))") == true)
+        #expect(agent.said(.drift).count == 1)
+    }
+
     @Test func driftIsOnlyReportedWhereThatIsWanted() throws {
         let agent = Agent(drift: .report)
         agent.host.put(3)

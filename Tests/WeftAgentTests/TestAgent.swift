@@ -136,6 +136,8 @@ final class FakeHost: MeshHost {
     func memory(of mesh: MeshIdentity) throws(DataplaneError) -> MeshMemory { memory }
     func remember(_ memory: MeshMemory, of mesh: MeshIdentity) throws(DataplaneError) { self.memory = memory }
     var memoryProblems: [String] { [] }
+    var onHearing: () -> Void = {}
+    func hearKernel() { onHearing() }
     func phrase(_ operation: Operation) -> String { "\(operation.kind)" }
 }
 
