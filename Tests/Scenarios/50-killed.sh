@@ -84,7 +84,7 @@ wrong() { # apply | down
         text=$(enter fra cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding | paste -sd' ')
         [ "$text" = "0 0" ] || echo "forwarding (IPv4, IPv6) is $text"
         # One whose link an earlier run took away ends by itself.
-        for _ in {1..40}; do if [ "$(programs)" = 0 ]; then break; fi; sleep 0.05; done
+        for _ in {1..200}; do if [ "$(programs)" = 0 ]; then break; fi; sleep 0.05; done
         [ "$(programs)" = 0 ] || echo "$(programs) programs are left"
     fi
     text=$(others)

@@ -47,7 +47,8 @@ for call in openat rename unlink clone3,vfork,clone connect sendto fsync; do
         [ "$found" = 1 ] || wrong+="after $call $nth there are $found programs"$'\n'
         { killed_at $call $nth down; } 2> /dev/null
         if ! said=$(weft fra down 2>&1); then wrong+="after down was killed at $call $nth: $said"$'\n'; fi
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
+        # A program that was killed lets go of its device in its own time.
+        for _ in {1..100}; do
             [ -n "$(programs)" ] || break
             sleep 0.1
         done

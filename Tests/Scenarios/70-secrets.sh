@@ -107,7 +107,7 @@ types n
 same "it does not apply" 1 $status
 
 # Held at its very end, with all that it ever wrote into its memory. The terminal is strace's, and so weft's too.
-asks third strace -f -qq -o /dev/null -e trace=exit_group -e inject=exit_group:delay_enter=15000000 "$WEFT" apply "$topology"
+asks third strace -f -qq -o /dev/null -e trace=exit_group -e inject=exit_group:delay_enter=60000000 "$WEFT" apply "$topology"
 tracer=$process
 process=$(held "$tracer")
 printf 'y\n' >"$transcript.new" && mv "$transcript.new" "$transcript.type"

@@ -53,7 +53,8 @@ enter laptop ip link set lan1 up
 starts() { # WHAT
     launch laptop $networkd >/dev/null 2>&1
     process=$!
-    eventually 20 "$1" eval 'enter laptop ip rule | grep -q ^900: && [ -n "$(enter laptop ip route show 10.99.0.0/16)" ]'
+    eventually 20 "$1" eval 'enter laptop ip rule | grep -q ^900: && [ -n "$(enter laptop ip route show 10.99.0.0/16)" ] &&
+        [ -n "$(enter laptop ip route show table 77)" ]'
 }
 # A link that comes is configured, and before that what is not networkd's is taken away.
 plugged() { # NAME
@@ -123,6 +124,8 @@ commands=$(sed -n 's/.*`\(.*\); systemctl restart systemd-networkd`.*/\1/p' <<<"
 succeeds "which is written" enter laptop bash -c "$commands"
 kill $process
 wait $process 2>/dev/null
+# It leaves what it has made, by which it would be taken for started.
+enter laptop ip rule del priority 900
 starts "networkd starts with it"
 plugged usb2
 same "the mesh's rules stay" "$rules" "$(ours)"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The agent: it takes topologies as they come, heals what others change, keeps the last good one, and lets go of nothing.
-# timeout: 240
+# timeout: 400
 here=$(dirname "$(realpath "$0")")
 . "$here/../Beds/mesh"
 . "$here/../Beds/assert.sh"
@@ -58,7 +58,8 @@ lacks "of the topology that the agent watches" "warning" "$output"
 succeeds "of another one" as_nobody status /nowhere
 contains "it is said that it is not used" "warning: /nowhere is not used: this is of the agent, which watches $topology" "$output"
 enter fra chgrp 0 /run/weft/agent.sock
-launch fra timeout 8 "$WEFT" events >"$(mesh_folder fra)/events"
+launch fra "$WEFT" events >"$(mesh_folder fra)/events"
+events=$!
 exits 1 "apply beside it is refused" weft fra apply
 contains "by its process" "an agent (process $agent) is in charge of interface wg0" "$output"
 exits 1 "and so is down" weft fra down
@@ -89,6 +90,8 @@ heals() { # WHAT COMMAND…: a change by hand, taken back
 }
 heals "a route removed" ip_fra route del 10.80.0.2/32 dev wg0
 eventually 5 "an event tells of it" grep -q "drift .*changed from outside: + route 10.80.0.2/32" "$(mesh_folder fra)/events"
+kill $events
+wait $events 2>/dev/null
 # Where ip has ended before anybody looks, its number is all there is.
 matches "and it is said by whom" 'removed by (ip \(process [0-9]+\)|process [0-9]+, which has ended)' \
     "$(grep 'changed from outside' "$agent_log" | tail -n 1)"
@@ -140,6 +143,7 @@ eventually 5 "a file renamed into the folder" peer_is 3
 sed 's/10.80.0.3/10.80.0.4/; s/fd80::3/fd80::4/' "$topology/node-ana.yaml" >"$topology/.in-place"
 cat "$topology/.in-place" >"$topology/node-ana.yaml"
 eventually 5 "a file written where it is" peer_is 4
+eventually 5 "is in force" converged
 
 before=$(live fra)
 echo "nodes: {ana: {publicKey: nonsense}}" >"$topology/broken.yaml"
@@ -194,6 +198,7 @@ no_peers() { [ -z "$(enter fra wg show wg0 peers)" ]; }
 eventually 10 "a file that stays away takes its node with it" no_peers
 cp "$topology.copy/node-ana.yaml" "$topology/node-ana.yaml"
 eventually 5 "and comes back with it" peer_is 5
+: >"$agent_log"
 mv "$topology" "$topology.away"
 eventually 5 "a folder that vanishes again" said "stays in force"
 
@@ -223,6 +228,7 @@ at=$(date -u -d "$expires" +%s)
 said "ana expired at $expires, as the topology says" && ok "the log says why" || fail "the log says why" "ana expired at $expires" "$(tail -3 "$agent_log")"
 exchange 6
 eventually 5 "and comes back" peer_is 6
+eventually 5 "with all that it needs" converged
 
 before=$(live fra)
 agent_stop
@@ -423,7 +429,7 @@ both() {
 }
 eventually 15 "two topologies, each with a key and an interface of its own" both
 rm "$lab/mesh.yaml"
-eventually 5 "one of them gone" said "holds no *.yaml"
+eventually 5 "one of them gone" said "$lab holds no *.yaml"
 ip_fra route del 10.80.0.6/32 dev wg0
 ip_fra route del 10.90.0.2/32 dev wg1
 lab_has() { ip_fra route show 10.90.0.2/32 | grep -q wg1; }

@@ -43,7 +43,8 @@ cp -r "$topology" "$copy"
 in_the_midst() { # WHAT COMMAND…
     local what=$1 watcher
     shift
-    enter fra sh -c 'while :; do wg show wg0 peers | wc -l; sleep 0.02; done' >"$_mesh_folder/peers" &
+    launch fra sh -c 'while :; do peers=$(wg show wg0 peers) && echo "$peers" | wc -w; sleep 0.02; done' \
+        >"$_mesh_folder/peers"
     watcher=$!
     rm -r "$topology"
     mkdir "$topology"
@@ -58,13 +59,17 @@ in_the_midst() { # WHAT COMMAND…
     succeeds "$what: the peers were looked at" grep -qx 1 "$_mesh_folder/peers"
     refuses "$what: bob is never lost" grep -qx 0 "$_mesh_folder/peers"
 }
-reload() { enter fra "$WEFT" agent reload >"$_mesh_folder/reloaded" & }
+reload() {
+    launch fra "$WEFT" agent reload >"$_mesh_folder/reloaded"
+    reloads=$!
+}
 hang_up() { kill -HUP $agent; }
 start_anew() {
     agent_stop -9
     agent_start fra "$topology"
 }
 in_the_midst "a reload" reload
+wait $reloads
 contains "it was answered" "is in force" "$(<"$_mesh_folder/reloaded")"
 in_the_midst "SIGHUP" hang_up
 in_the_midst "a start" start_anew

@@ -87,7 +87,7 @@ property() { systemctl show --value --property "$1" "${2:-weft.service}"; } # NA
 is() { [ "$(systemctl is-active "${2:-weft.service}")" = "$1" ]; } # STATE [UNIT]
 carries() { ping -c 1 -W 2 10.80.0.2 >/dev/null; }
 shakes() { wg show wg0 latest-handshakes | cut -f 2; }
-said() { journalctl --unit "$1" --output cat | grep -qE -e "$2"; } # UNIT REGEX
+said() { journalctl --sync; journalctl --unit "$1" --output cat | grep -qE -e "$2"; } # UNIT REGEX
 converged() { weft agent status 2>/dev/null | grep -q '"stage" *: *"converged"'; }
 weft() { /usr/bin/weft "$@"; }
 far() { enter far /usr/bin/weft "$@" --state-dir /var/lib/weft --private-key $far_key $topology; }
@@ -102,6 +102,7 @@ less ActiveEnterTimestampMonotonic weft.service network-pre.target && ok "and sa
 eventually 30 "what comes after that has started" eval '[ -s /run/table-before-network ]'
 contains "when the kill switch of the kept topology was there" drop "$(cat /run/table-before-network)"
 contains "and it is that which is in force" '"kept"' "$(weft agent status)"
+journalctl --sync
 matches "for the one in the folder was on trial when the machine went down" \
     'topology [0-9a-f]+ was taken back: .*; it is not tried again' "$(journalctl --unit weft --output cat)"
 [ "$(cat /sys/class/net/wg0/mtu)" != 1300 ] && ok "nothing is left of that" || fail "nothing is left of that" "not 1300" 1300
@@ -216,6 +217,7 @@ rm -rf /var/lib/weft/*
 cp /etc/resolv.conf $folder/resolv.conf
 echo "nameserver 198.19.255.254" >/etc/resolv.conf
 succeeds "a start that knows of nothing before" systemctl start weft
+journalctl --sync
 contains "is over when the kill switch is up" drop "$(nft list table inet weft-wg0 2>&1)"
 contains "though that cuts off the name server, and who answers was to be found out first" \
     "would cut the name server 198.19.255.254" "$(journalctl --unit weft --output cat)"
@@ -251,14 +253,25 @@ shook=$(shakes)
 
 # ---------------------------------------------------------------------------------------------------------- upgrade
 process=$(property MainPID)
-ping -i 0.01 -w 200 10.80.0.2 >$folder/pings &
+ping -n -D -i 0.01 -w 200 10.80.0.2 >$folder/pings &
 pings=$!
 succeeds "the upgrade to the next version" dpkg --force-unsafe-io -i $folder/next.deb
 eventually 20 "the agent is another one" eval '[ "$(property MainPID)" != "$process" ] && converged'
+upgraded=$EPOCHREALTIME
+sleep 0.5
 kill -INT $pings
 wait $pings
 matches "of the next version" '\+next$' "$(dpkg-query --show weft)"
-matches "no packet was lost meanwhile" ' 0% packet loss' "$(cat $folder/pings)"
+# What is on its way when ping is ended is not lost: all that were answered are in a row, to after the upgrade.
+same "no packet was lost meanwhile" "all, to its end" "$(awk -v end="$upgraded" '
+    match($0, /icmp_seq=[0-9]+/) {
+        number = substr($0, RSTART + 9, RLENGTH - 9) + 0
+        if (!(number in seen)) { seen[number] = 1; answered++ }
+        if (number > highest) highest = number
+        last = substr($1, 2) + 0
+    }
+    END { print (answered == highest && last >= end ? "all, to its end" : answered + 0 " of " highest + 0 ", the last at " last ", the end at " end) }
+' $folder/pings)"
 note "$(grep transmitted $folder/pings)"
 same "nor the session" "$shook" "$(shakes)"
 same "nor is it started anew again" 0 "$(property NRestarts)"
