@@ -45,7 +45,8 @@ package struct FileLock: ~Copyable {
         readingOnly: Bool = false, onWait: (String) -> Void = { _ in }
     ) throws(DataplaneError) -> FileLock {
         var isWaiting = false
-        let deadline = ContinuousClock.now + timeout
+        let begun = ContinuousClock.now
+        let deadline = begun + timeout
         while true {
             let descriptor = try open(path, readingOnly)
             if flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 {
@@ -55,6 +56,14 @@ package struct FileLock: ~Copyable {
             }
             let failure = errno
             guard failure == EWOULDBLOCK || failure == EINTR else { throw .file(Errno(failure), "lock", path) }
+            // Who only asks whether it is held shares it for a moment: then nobody has it, whatever its file says.
+            if flock(descriptor.rawValue, LOCK_SH | LOCK_NB) == 0 {
+                _ = flock(descriptor.rawValue, LOCK_UN)
+                if ContinuousClock.now < max(deadline, begun + .seconds(1)) {
+                    usleep(1_000)
+                    continue
+                }
+            }
             let holder = Holder(path)
             // They do not let go: whoever wants something goes through them.
             if let refusal = holder?.refusal(of: subject ?? path) {

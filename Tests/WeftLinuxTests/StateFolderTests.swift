@@ -89,6 +89,14 @@ import WeftPlan
         _ = consume lock
     }
 
+    /// Its file still names an agent, which was killed.
+    @Test func aLockThatIsOnlyAskedAboutIsFree() throws {
+        _ = try folder().lock("wg0", as: .agent("/run/x.sock"))
+        // Shared for half a second by a program that outlives the shell.
+        try #require(shell("exec 9<'\(temporary.path)/state/host/wg0.lock'; flock --shared 9 && { sleep 0.5 & }"))
+        _ = try folder().lock("wg0", timeout: .zero)
+    }
+
     /// An agent asks in each pass, and reads JSON only where the file is another one.
     @Test func seesWhatAnotherRunHasWritten() throws {
         let agent = folder()
