@@ -262,8 +262,8 @@ struct ResolverProgramsTests {
         host.addResolvconf()
         host.program("resolvconf", "sleep 60 & echo $! >$store/child; wait")
         let start = ContinuousClock.now
-        let outcome = host.resolver(patience: .milliseconds(200)).perform(.set(setting(["10.80.0.1"]), old: nil))
-        #expect(ContinuousClock.now - start < .seconds(5))
+        let outcome = host.resolver(patience: .seconds(2)).perform(.set(setting(["10.80.0.1"]), old: nil))
+        #expect(ContinuousClock.now - start < .seconds(30))
         #expect(failure(outcome)?.message.contains("did not end") == true)
         let child = Int32(contents(of: "\(host.folder.path)/store/child").split(separator: "\n").first ?? "") ?? -1
         // With all that it has started; init takes what is left of it.
