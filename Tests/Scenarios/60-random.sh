@@ -46,10 +46,17 @@ random() {
 state() { # HOST INTERFACE
     live "$1" "$2" | grep -vE 'dev eth0|^default' | sed '/== sysctls/,$d'
     enter "$1" wg show "$2" preshared-keys 2> /dev/null | sort
-    # Without what has been counted, and sorted: chains and sets stand in the order in which they were made.
-    enter "$1" nft --stateless list table inet "weft-$2" 2> /dev/null | sed '1d; $d' |
+    # Without what has been counted, and sorted: chains, sets, and elements in ranges of several fields stand in the order in
+    # which they were made.
+    enter "$1" nft --stateless list table inet "weft-$2" 2> /dev/null | sed '1d; $d' | sort_elements |
         awk -v RS= '{ gsub(/\n/, "\001"); print }' | sort | tr '\001' '\n'
     rules "$1"
+}
+sort_elements() {
+    python3 -c 'if True:
+        import re, sys
+        def in_order(found): return "elements = {\n" + ",\n".join(sorted(map(str.strip, found[1].split(",")))) + "\n}"
+        sys.stdout.write(re.sub(r"elements = \{(.*?)\}", in_order, sys.stdin.read(), flags=re.S))'
 }
 rules() { enter "$1" sh -c 'ip -4 rule; ip -6 rule' | grep -vE '^(0|32766|32767):'; }
 sysctls() {
@@ -164,6 +171,11 @@ else
 fi
 for ((seed = first; seed < first + count; seed++)); do one_mesh $seed; done
 for ((seed = first; seed < first + pairs; seed++)); do two_meshes $seed; done
-# Found by chance: the one is made while the other is a full tunnel, and planned again when that is none any more.
-[ -n "${WEFT_SEED-}" ] || two_meshes 815897
+# Found by chance.
+if [ -z "${WEFT_SEED-}" ]; then
+    # The kernel tells the elements of a set in another order.
+    one_mesh 862943
+    # The one is made while the other is a full tunnel, and planned again when that is none any more.
+    two_meshes 815897
+fi
 done_testing
