@@ -186,10 +186,10 @@ struct PolicyRules {
             other.mask == 0, other.selectors.isEmpty, !other.isInverted, other.suppressedLength == nil,
             try leadsAnywhere(other.family, other.table)
         else { return nil }
+        let table = other.table == Route.mainTable ? "the main table" : "its table"
         return ForeignObject(
             kind: "rule", description: other.description, relation: .hinders,
-            remedy:
-                "It stands before this mesh's rules, and \(other.table == Route.mainTable ? "the main" : "its") table has a default route: what is meant for the exit "
+            remedy: "It stands before this mesh's rules, and \(table) has a default route: what is meant for the exit "
                 + "goes out there. Give it a priority after \(numbers.priority + 1), or make it for the packets "
                 + "that it is meant for (`from`, `fwmark`).")
     }
