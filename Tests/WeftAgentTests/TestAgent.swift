@@ -176,6 +176,13 @@ final class Agent {
         self.box = box
     }
 
+    /// One that is started on the same host at this moment.
+    func successor(confirm: ConfirmSettings? = nil) -> Agent {
+        let next = Agent(host: host, confirm: confirm)
+        next.now = now
+        return next
+    }
+
     private final class EventBox { var events: [AgentEvent] = [] }
     private let box: EventBox
     var kernel: ModelKernel {

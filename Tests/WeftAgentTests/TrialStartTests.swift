@@ -7,15 +7,26 @@ import WeftTestSupport
 
 @testable import WeftAgent
 
+/// A minute for a person to confirm it.
+private let byAPerson = ConfirmSettings(within: .seconds(60), isManual: true)
+
 extension TrialTests {
+    /// A change that is on trial until a person confirms it.
+    private func awaitingAPerson() throws -> (agent: Agent, seed: Int) {
+        let agent = try settled(byAPerson)
+        let seed = try neighbour()
+        put(seed, agent)
+        for _ in 0..<4 { try agent.sleep() }
+        return (agent, seed)
+    }
+
     @Test func anAgentThatWasKilledGoesOnWaitingForAHandshake() throws {
         let agent = try settled(settings)
         let seed = try neighbour(rekeying: true)
         agent.answers = { _ in true }
         put(seed, agent)
         for _ in 0..<6 { try agent.sleep() }
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         next.answers = { _ in true }
         for _ in 0..<12 { try next.sleep() }
         #expect(next.controller.onTrial == "\(seed)")
@@ -40,8 +51,7 @@ extension TrialTests {
         for _ in 0..<6 { try agent.sleep() }
         #expect(agent.controller.onTrial == "\(seed)" && agent.host.record?.proofs.count == 3)
         // What it was told to measure is not asked of whom it does not know to have answered.
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         next.answers = { _ in true }
         next.others = { _ in isReached }
         let start = next.now
@@ -51,12 +61,8 @@ extension TrialTests {
     }
 
     @Test func anAgentThatWasKilledGoesOn() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
+        let (agent, seed) = try awaitingAPerson()
+        let next = agent.successor(confirm: byAPerson)
         try next.settle()
         #expect(next.controller.onTrial == "\(seed)")
         let start = next.now
@@ -66,13 +72,9 @@ extension TrialTests {
     }
 
     @Test func aClockThatWasSetBackMakesNoTrialLonger() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
+        let (agent, seed) = try awaitingAPerson()
         agent.host.clock.seconds -= 3600
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
+        let next = agent.successor(confirm: byAPerson)
         try next.settle()
         #expect(next.controller.onTrial == "\(seed)")
         let start = next.now
@@ -81,20 +83,17 @@ extension TrialTests {
     }
 
     @Test func oneThatComesBackTooLateTakesItBack() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
+        let (agent, seed) = try awaitingAPerson()
         #expect(try agent.isAsWanted(seed))
         agent.host.clock.seconds += 100
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
+        let next = Agent(host: agent.host, confirm: byAPerson)
         try next.settle()
         #expect(try next.isAsWanted(1))
         #expect(next.controller.problem?.summary.contains("it was not confirmed in time") == true)
         #expect(next.host.record?.reason == "it was not confirmed in time" && next.host.record?.isUndone == true)
         #expect(next.said(.revision).contains("topology 1, in force again"))
         // And so does the one after it.
-        let third = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
+        let third = Agent(host: agent.host, confirm: byAPerson)
         try third.settle()
         #expect(try third.isAsWanted(1))
     }
@@ -104,8 +103,7 @@ extension TrialTests {
         let agent = try settled(settings)
         let seed = try neighbour()
         agent.host.put(seed)
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
+        let next = agent.successor(confirm: byAPerson)
         for _ in 0..<5 { try next.sleep() }
         #expect(next.controller.onTrial == "\(seed)")
         #expect(next.controller.revert(by: "a person"))
@@ -127,8 +125,7 @@ extension TrialTests {
             record.isResumable = false
             agent.host.record = record
             agent.host.keptRevision = hadBefore ? Revision(id: "1", origin: .kept, source: 1) : nil
-            let next = Agent(host: agent.host)
-            next.now = agent.now
+            let next = agent.successor()
             for _ in 0..<3 { try next.sleep() }
             if hadBefore { #expect(try next.isAsWanted(1)) } else { #expect(next.kernel.links["wg0"] == nil) }
             #expect(agent.host.record?.isRejected == true && agent.host.record?.isUndone == true)
@@ -141,8 +138,7 @@ extension TrialTests {
         let seed = try neighbour()
         agent.host.record = TrialRecord(
             id: "another", deadline: agent.host.clock, wanted: [], isRejected: false)
-        let next = Agent(host: agent.host)
-        next.now = agent.now
+        let next = agent.successor()
         agent.host.put(seed)
         for _ in 0..<3 { try next.sleep() }
         #expect(try next.isAsWanted(seed))
@@ -154,8 +150,7 @@ extension TrialTests {
         let agent = try settled(settings)
         let seed = try neighbour()
         agent.host.put(seed)
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         for _ in 0..<20 { try next.sleep() }
         #expect(next.controller.isWaitingForAnswers && next.controller.force?.revision.id == "1")
         #expect(next.said(.confirm).count == 1)
@@ -181,8 +176,7 @@ extension TrialTests {
         let agent = try settled(settings)
         let seed = try neighbour()
         agent.host.put(seed)
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         let start = next.now
         while next.now - start < .seconds(118) { try next.sleep() }
         #expect(try next.isAsWanted(1))
@@ -195,8 +189,7 @@ extension TrialTests {
     @Test func anApplyWaitsForNoNetwork() throws {
         let agent = try settled(settings)
         let seed = try neighbour()
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         agent.host.put(seed)
         try next.controller.begin(with: Revision(id: "1", origin: .kept, source: 1), at: next.now)
         let start = next.now
@@ -212,8 +205,7 @@ extension TrialTests {
         agent.host.put(seed)
         let staying = try #require(state(seed).peerNames.values.sorted().first)
         agent.host.lost[1] = [isStaying ? staying : "gone"]
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         next.answers = { [unowned next] _ in next.controller.force?.revision.id == "1" }
         for _ in 0..<6 { try next.sleep() }
         #expect(try next.isAsWanted(seed))
@@ -237,14 +229,10 @@ extension TrialTests {
 
     /// What was on trial when what was before became impossible stays, and that is said.
     @Test func withoutWhatWasBeforeAChangeStays() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
+        let (agent, seed) = try awaitingAPerson()
         agent.host.impossible = [1]
         agent.host.clock.seconds += 100
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         for _ in 0..<20 { try next.sleep() }
         #expect(next.controller.stage == .converged && next.controller.force?.revision.id == "\(seed)")
         #expect(next.said(.confirm).count == 1 && next.host.record == nil)
@@ -268,8 +256,7 @@ extension TrialTests {
         let agent = try settled(settings)
         let seed = try neighbour()
         agent.host.put(seed)
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         try next.settle()
         #expect(next.controller.isMeasuring && agent.host.used == "1")
         next.answers = { _ in true }
@@ -280,8 +267,7 @@ extension TrialTests {
     /// A change on top of one that goes on after a kill is judged by who answered before both.
     @Test func aChangeOnTopOfOneThatGoesOnIsJudgedWithIt() throws {
         let (agent, seed) = try judging()
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         try next.settle()
         #expect(next.controller.onTrial == "\(seed)")
         let second = try neighbour(after: seed)
@@ -295,14 +281,10 @@ extension TrialTests {
 
     /// Put back while no agent ran, and read late: what is on trial stays until then.
     @Test(arguments: [true, false]) func aTrialWaitsForTheFolder(isPutBack: Bool) throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
+        let (agent, seed) = try awaitingAPerson()
         #expect(agent.host.record != nil)
         agent.host.folder = .awaited
-        let next = Agent(host: agent.host, confirm: ConfirmSettings(within: .seconds(60), isManual: true))
-        next.now = agent.now
+        let next = agent.successor(confirm: byAPerson)
         let mutations = agent.kernel.mutations
         for _ in 0..<2 { try next.sleep() }
         #expect(agent.kernel.mutations == mutations)
@@ -335,14 +317,10 @@ extension TrialTests {
 
     /// It was confirmed, and killed before that was written down.
     @Test func whatWasConfirmedStays() throws {
-        let agent = try settled(ConfirmSettings(within: .seconds(60), isManual: true))
-        let seed = try neighbour()
-        put(seed, agent)
-        for _ in 0..<4 { try agent.sleep() }
+        let (agent, seed) = try awaitingAPerson()
         agent.host.keptRevision = Revision(id: "\(seed)", origin: .kept, source: seed)
         agent.host.clock.seconds += 100
-        let next = Agent(host: agent.host, confirm: settings)
-        next.now = agent.now
+        let next = agent.successor(confirm: settings)
         try next.settle()
         #expect(try next.isAsWanted(seed))
         #expect(agent.host.record == nil && next.controller.problem == nil)
