@@ -107,7 +107,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "WeftCommandTests",
-            dependencies: ["weft", "WeftAgent", "WeftCommand", "WeftModel", "WeftPlan", "WeftRender"],
+            dependencies: ["weft", "WeftAgent", "WeftCommand", "WeftLoop", "WeftModel", "WeftPlan", "WeftRender"],
             swiftSettings: settings),
         .testTarget(
             name: "ExamplesTests",

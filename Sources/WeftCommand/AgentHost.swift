@@ -44,8 +44,8 @@ final class AgentHost: MeshHost {
     var gitRemotes: [SocketAddress] = []
     /// Whether nothing has been fetched yet.
     var isAwaited = false
-    /// Whether somebody may be in the midst of writing the folder.
-    var isUnsteady: () -> Bool = { false }
+    /// Reads the folder where nobody is in the midst of writing it; nil where somebody may be.
+    var readsSteadily: (() -> TopologyReading<LoadedTopology>) -> TopologyReading<LoadedTopology>? = { $0() }
     /// Reads what the kernel has told by now.
     var onHearing: () -> Void = {}
     /// What is to be tried instead of what the folder holds, and what was in force before it.
@@ -102,7 +102,7 @@ final class AgentHost: MeshHost {
         if let candidate = given?.candidate {
             return .good(Revision(id: candidate.files.revision(below: path), origin: .folder, source: candidate))
         }
-        return isAwaited || isUnsteady() ? .awaited : readFolder()
+        return isAwaited ? .awaited : readsSteadily(readFolder) ?? .awaited
     }
 
     private func readFolder() -> TopologyReading<LoadedTopology> {

@@ -84,7 +84,10 @@ final class AgentService {
             controller.host.isAwaited = settings.git.map { $0.commit == nil } ?? false
             let mesh = AgentMesh(controller, path)
             mesh.watch = try watch(mesh)
-            controller.host.isUnsteady = { [unowned mesh] in mesh.isUnsteady }
+            controller.host.readsSteadily = { [unowned mesh] read in
+                guard let watch = mesh.watch else { return read() }
+                return watch.read(read)
+            }
             controller.host.onHearing = { [unowned self] in takeKernelEvents() }
             meshes.append(mesh)
         }

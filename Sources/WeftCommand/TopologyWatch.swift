@@ -26,6 +26,8 @@ final class TopologyWatch {
     /// When the last of it was seen.
     private var changed = ContinuousClock.now
     private var timer: EventLoop.Timer?
+    /// Whether it was given up to wait until all writing is done: it is read as it is, once.
+    private var isHurried = false
     /// Why some changes are not told, as it was said.
     private var blindness: String?
 
@@ -56,6 +58,21 @@ final class TopologyWatch {
     /// Whether it is waited for, and will be read.
     var isRestless: Bool { restless != nil }
 
+    /// Reads the folder, and does not trust what was read where it changed since it was found quiet: between that and now a
+    /// folder that could not be used as it was may have become one that can, and lacks nodes whose files are yet to come.
+    ///
+    /// - Returns: nil where it is waited for: it will be read again.
+    func read<Reading>(_ folder: () -> Reading) -> Reading? {
+        if isHurried {
+            isHurried = false
+            return folder()
+        }
+        if isRestless { return nil }
+        let reading = folder()
+        if watch.drain().isDirty { noteChange() }
+        return isRestless ? nil : reading
+    }
+
     /// What it is waited for, where nobody should be kept waiting for that: a file that has been open for writing for seconds.
     var delay: String? {
         guard let restless, .now - restless > Self.regrowth + .seconds(1) else { return nil }
@@ -85,8 +102,11 @@ final class TopologyWatch {
 
     private func take() {
         let change = watch.drain()
-        if change.isDirty { rearm() }
-        if !change.isDirty, !change.isBeingWritten { return }
+        if change.isDirty || change.isBeingWritten { noteChange() }
+    }
+
+    private func noteChange() {
+        rearm()
         let first = restless ?? .now
         restless = first
         changed = .now
@@ -113,6 +133,7 @@ final class TopologyWatch {
             warn("something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
         }
         if let wait = waitForRegrowth { return look(after: wait) }
+        isHurried = change.isBeingWritten
         restless = nil
         seen()
     }
