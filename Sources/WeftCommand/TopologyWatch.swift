@@ -10,8 +10,6 @@ final class TopologyWatch {
     private static let quiet = Duration.milliseconds(20)
     /// The longest wait for that.
     private static let patience = Duration.milliseconds(100)
-    /// How long a file may stay open for writing, or git's index locked.
-    private static let writing = Duration.seconds(30)
     /// How long a folder that something was taken from must be quiet before nodes are taken for gone with it: who copies it, or
     /// a file of it, anew has not written the rest yet.
     private static let regrowth = Duration.seconds(2)
@@ -19,6 +17,8 @@ final class TopologyWatch {
     private let watch: FolderWatch
     private let loop: EventLoop
     private let warn: (String) -> Void
+    /// How long a file may stay open for writing, or git's index locked.
+    private let writing: Duration
     private let lacksNodes: () -> Bool?
     private let seen: () -> Void
     /// When the folder was first seen changing; nil while it is quiet.
@@ -32,13 +32,15 @@ final class TopologyWatch {
     private var blindness: String?
 
     /// - Parameters:
+    ///   - writing: how long is waited for who keeps a file open for writing.
     ///   - lacksNodes: whether what the folder holds now lacks nodes of what is in force; nil where that cannot be told.
     ///   - seen: called when it is to be read.
     init(
-        _ path: String, in loop: EventLoop, warn: @escaping (String) -> Void, lacksNodes: @escaping () -> Bool?,
-        seen: @escaping () -> Void
+        _ path: String, in loop: EventLoop, writing: Duration = .seconds(30), warn: @escaping (String) -> Void,
+        lacksNodes: @escaping () -> Bool?, seen: @escaping () -> Void
     ) throws(LoopError) {
-        (self.loop, self.warn, self.lacksNodes, self.seen) = (loop, warn, lacksNodes, seen)
+        (self.loop, self.writing, self.warn) = (loop, writing, warn)
+        (self.lacksNodes, self.seen) = (lacksNodes, seen)
         watch = try FolderWatch(path)
     }
 
@@ -130,7 +132,7 @@ final class TopologyWatch {
         }
         if change.isBeingWritten {
             let what = watch.fileBeingWritten.map { ": \($0)" } ?? ""
-            warn("something has been writing for \(Self.writing.components.seconds) s, and is not waited for\(what)")
+            warn("something has been writing for \(writing.components.seconds) s, and is not waited for\(what)")
         }
         if let wait = waitForRegrowth { return look(after: wait) }
         isHurried = change.isBeingWritten
@@ -138,7 +140,7 @@ final class TopologyWatch {
         seen()
     }
 
-    private var isPatient: Bool { restless.map { .now - $0 < Self.writing } ?? false }
+    private var isPatient: Bool { restless.map { .now - $0 < writing } ?? false }
 
     /// How long to wait for what may yet come back; nil where nothing has gone, or all of that was waited for. Of a folder
     /// that cannot be read nothing is known yet.

@@ -93,4 +93,34 @@ private final class Files {
         loop.run()
         #expect(readings == [nil, ["ana.yaml", "fra.yaml"]])
     }
+
+    @Test func whoNeverStopsWritingIsNotWaitedForWithoutEnd() throws {
+        let files = Files("ana.yaml")
+        files.put("ana.yaml")
+        let loop = try EventLoop()
+        var warnings: [String] = []
+        var reading: [String]?
+        var writer: Int32 = -1
+        var watch: TopologyWatch!
+        watch = try TopologyWatch(
+            files.path, in: loop, writing: .seconds(1), warn: { warnings.append($0) }, lacksNodes: { false },
+            seen: {
+                if writer < 0 {
+                    _ = watch.read {}
+                    writer = open("\(files.path)/ana.yaml", O_WRONLY | O_CLOEXEC)
+                    write(writer, "a", 1)
+                    return
+                }
+                // It goes on, right before the folder is read.
+                write(writer, "b", 1)
+                reading = watch.read { files.names }
+                loop.stop()
+            })
+        try watch.begin()
+        loop.run()
+        close(writer)
+        #expect(reading == ["ana.yaml"])
+        #expect(warnings.count == 1)
+        #expect(warnings.first?.contains("writing for 1 s, and is not waited for: \(files.path)/ana.yaml") == true)
+    }
 }
