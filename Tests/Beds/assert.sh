@@ -4,6 +4,8 @@
 #   fail WHAT EXPECTED FOUND       it does not; the scenario goes on
 #   skip WHAT MISSING              it could not be tried, because MISSING is missing
 #   same WHAT EXPECTED FOUND       holds when both texts are equal
+#   same_session WHAT BEFORE NOW   holds when both are the time of the same handshake (seconds since 1970, not 0), or the later one
+#                                  is the renewal that WireGuard makes by itself when a session has carried for 120 s
 #   contains WHAT TEXT FOUND       holds when TEXT is part of FOUND        (lacks: when it is not)
 #   matches WHAT REGEX FOUND       holds when a line of FOUND matches the extended regular expression
 #   succeeds WHAT COMMAND…         holds when the command exits with 0     (refuses: with anything else)
@@ -46,6 +48,16 @@ fail() {
 }
 
 same() { if [ "$2" = "$3" ]; then ok "$1"; else fail "$@"; fi; }
+same_session() {
+    if [[ $2 =~ ^[1-9][0-9]*$ && $3 =~ ^[1-9][0-9]*$ ]] && [ $(($3 - $2)) -ge 120 ]; then
+        note "the session was renewed when it was $(($3 - $2)) s old"
+        ok "$1"
+    elif [ "${2:-0}" = 0 ]; then
+        fail "$1" "a session before" "none"
+    else
+        same "$1" "$2" "$3"
+    fi
+}
 contains() { if [[ $3 == *"$2"* ]]; then ok "$1"; else fail "$1" "a text with: $2" "$3"; fi; }
 lacks() { if [[ $3 != *"$2"* ]]; then ok "$1"; else fail "$1" "a text without: $2" "$3"; fi; }
 matches() { if grep -qE -e "$2" <<<"$3"; then ok "$1"; else fail "$1" "a line that matches: $2" "$3"; fi; }

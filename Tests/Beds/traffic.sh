@@ -65,20 +65,37 @@ begin_capture() {
     local host=$1 interface=$2
     shift 2
     _traffic_capture=$(mktemp "$_mesh_folder/capture-XXXXXX")
-    launch "$host" tcpdump -Z root --immediate-mode -l -n -tt -i "$interface" "$*" >"$_traffic_capture" 2>"$_traffic_capture.log"
+    launch "$host" tcpdump -Z root -s 512 -B 4096 --immediate-mode -l -n -tt -i "$interface" "$*" >"$_traffic_capture" 2>"$_traffic_capture.log"
     _traffic_tcpdump=$!
     _traffic_until $_traffic_start grep -q '^listening' "$_traffic_capture.log" ||
         _mesh_fail "no capture on $host: $(<"$_traffic_capture.log")"
 }
 
 end_capture() {
-    # What has just gone by is on its way into the file.
+    local wanted
+    # What has just gone by is on its way: through programs to the interface, and from there into the file.
     sleep 0.3
+    wanted=$(_traffic_counted received) && _traffic_until 20 _traffic_has_written "$wanted" ||
+        _mesh_fail "packets were seen and not written: $(tail -n 1 "$_traffic_capture.log")"
     kill -INT "$_traffic_tcpdump"
     wait "$_traffic_tcpdump"
     captured=$(cut -d' ' -f2- "$_traffic_capture")
     echo "$captured"
 }
+
+# What was dropped is never written.
+_traffic_has_written() { [ "$(_traffic_counted captured)" -ge "$1" ]; }
+
+# How many packets tcpdump has written (captured), or how many there were (received): it tells on SIGUSR1.
+_traffic_counted() {
+    local told
+    told=$(_traffic_tellings)
+    kill -USR1 "$_traffic_tcpdump"
+    _traffic_until 20 _traffic_has_told "$told" || return 1
+    sed -nE "s/^tcpdump:.* ([0-9]+) packets? $1.*/\\1/p" "$_traffic_capture.log" | tail -n 1
+}
+_traffic_tellings() { grep -c '^tcpdump:.* packets\? captured' "$_traffic_capture.log"; }
+_traffic_has_told() { [ "$(_traffic_tellings)" -gt "$1" ]; }
 
 begin_stream() { _traffic_stream "$1" "$2" stream "${@:3}"; }
 begin_push() { _traffic_stream "$1" "$2" push "${@:3}"; }

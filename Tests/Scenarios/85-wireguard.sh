@@ -116,12 +116,13 @@ refuses "and ana's no longer" from ana
 old=$(public_key ana)
 enter ana rm /etc/weft/private.key
 topology_node ana 10.80.0.3 fd80::3 -- "connect: [fra]" # makes another
+since=$(date +%s)
 converges fra
 lacks "fra knows ana's old key no longer" "$old" "$(enter fra wg show wg0 peers)"
 converges ana
 eventually 10 "ana is answered under her new key" reaches ana 10.80.0.1
 then=$(handshake fra ana)
-if [ $(($(date +%s) - then)) -le 15 ]; then ok "by a new handshake"; else fail "by a new handshake" "$(date +%s)" "$then"; fi
+if [ "$then" -ge "$since" ]; then ok "by a new handshake"; else fail "by a new handshake" "$since or later" "$then"; fi
 
 # --------------------------------------------------------------------------------------------------------------- names
 

@@ -185,7 +185,7 @@ converges laptop
 same "the link follows" 1300 "$(mtu)"
 same "and is the same link" "$index" "$(enter laptop cat /sys/class/net/wg0/ifindex)"
 succeeds "that carries packets" enter laptop ping -c 1 -W 5 10.80.0.1
-same "of the same session" "$before" "$(handshake laptop gate)"
+same_session "of the same session" "$before" "$(handshake laptop gate)"
 enter laptop ip route change "$(mesh_address gate 4)" dev eth0 mtu 1300
 converges laptop
 same "IPv6 inside needs 1280" 1280 "$(mtu)"

@@ -32,19 +32,22 @@ struct Thread {
 func onThread(_ body: @escaping () -> Void) { Thread(body).join() }
 
 @Suite struct SignalsTests {
-    @Test func comeThroughTheLoop() {
-        onThread {
-            #expect(throws: Never.self) {
-                let (loop, signals) = (try EventLoop(), try Signals())
-                var taken: [Int32] = []
-                try loop.watch(signals.descriptor) { _ in
-                    while let signal = signals.next() { taken.append(signal) }
-                    loop.stop()
+    /// In a process of its own: `system`, which other tests call, has SIGINT ignored for a while, and what is pending lost.
+    @Test func comeThroughTheLoop() async {
+        await #expect(processExitsWith: .success) {
+            onThread {
+                #expect(throws: Never.self) {
+                    let (loop, signals) = (try EventLoop(), try Signals())
+                    var taken: [Int32] = []
+                    try loop.watch(signals.descriptor) { _ in
+                        while let signal = signals.next() { taken.append(signal) }
+                        loop.stop()
+                    }
+                    for signal in [SIGHUP, SIGINT, SIGTERM] { pthread_kill(pthread_self(), signal) }
+                    loop.runBounded()
+                    #expect(Set(taken) == [SIGHUP, SIGINT, SIGTERM])
+                    #expect(signals.next() == nil)
                 }
-                for signal in [SIGHUP, SIGINT, SIGTERM] { pthread_kill(pthread_self(), signal) }
-                loop.runBounded()
-                #expect(Set(taken) == [SIGHUP, SIGINT, SIGTERM])
-                #expect(signals.next() == nil)
             }
         }
     }
@@ -175,7 +178,8 @@ func onThread(_ body: @escaping () -> Void) { Thread(body).join() }
     }
 }
 
-@Suite(.serialized) struct ServiceNotifierTests {
+/// Each in a process of its own: others' tests read the environment that these set.
+@Suite struct ServiceNotifierTests {
     /// A service manager's socket, which keeps what it hears.
     private struct Manager {
         let name: String
@@ -203,8 +207,12 @@ func onThread(_ body: @escaping () -> Void) { Thread(body).join() }
         }
     }
 
-    @Test(arguments: [false, true])
-    func speaksTheProtocol(isAbstract: Bool) throws {
+    @Test func speaksTheProtocol() async {
+        await #expect(processExitsWith: .success) { try Self.speak(isAbstract: false) }
+        await #expect(processExitsWith: .success) { try Self.speak(isAbstract: true) }
+    }
+
+    private static func speak(isAbstract: Bool) throws {
         let folder = TemporaryFolder()
         let manager = try Manager(isAbstract ? "@weft-loop-\(getpid())" : "\(folder.path)/notify")
         defer { close(manager.socket) }
@@ -229,24 +237,28 @@ func onThread(_ body: @escaping () -> Void) { Thread(body).join() }
         #expect(manager.heard() == "STOPPING=1")
     }
 
-    @Test func aManagerThatDoesNotListenStopsNothing() throws {
-        let folder = TemporaryFolder()
-        let manager = try Manager("\(folder.path)/notify")
-        setenv("NOTIFY_SOCKET", manager.name, 1)
-        let notifier = ServiceNotifier()
-        // Its queue is full after some of these, and nobody reads.
-        for _ in 0..<5000 { notifier.watchdog() }
-        close(manager.socket)
-        notifier.ready()
+    @Test func aManagerThatDoesNotListenStopsNothing() async {
+        await #expect(processExitsWith: .success) {
+            let folder = TemporaryFolder()
+            let manager = try Manager("\(folder.path)/notify")
+            setenv("NOTIFY_SOCKET", manager.name, 1)
+            let notifier = ServiceNotifier()
+            // Its queue is full after some of these, and nobody reads.
+            for _ in 0..<5000 { notifier.watchdog() }
+            close(manager.socket)
+            notifier.ready()
+        }
     }
 
-    @Test func withoutAManagerThereIsSilence() {
-        unsetenv("NOTIFY_SOCKET")
-        setenv("WATCHDOG_USEC", "30000000", 1)
-        setenv("WATCHDOG_PID", "1", 1)
-        let notifier = ServiceNotifier()
-        #expect(!notifier.isListening)
-        #expect(notifier.watchdogInterval == nil)
-        notifier.ready()
+    @Test func withoutAManagerThereIsSilence() async {
+        await #expect(processExitsWith: .success) {
+            unsetenv("NOTIFY_SOCKET")
+            setenv("WATCHDOG_USEC", "30000000", 1)
+            setenv("WATCHDOG_PID", "1", 1)
+            let notifier = ServiceNotifier()
+            #expect(!notifier.isListening)
+            #expect(notifier.watchdogInterval == nil)
+            notifier.ready()
+        }
     }
 }
