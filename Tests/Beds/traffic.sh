@@ -94,7 +94,8 @@ _traffic_counted() {
     _traffic_until 20 _traffic_has_told "$told" || return 1
     sed -nE "s/^tcpdump:.* ([0-9]+) packets? $1.*/\\1/p" "$_traffic_capture.log" | tail -n 1
 }
-_traffic_tellings() { grep -c '^tcpdump:.* packets\? captured' "$_traffic_capture.log"; }
+# It writes a telling piece by piece; this is its last.
+_traffic_tellings() { grep -c '^tcpdump:.* dropped by kernel' "$_traffic_capture.log"; }
 _traffic_has_told() { [ "$(_traffic_tellings)" -gt "$1" ]; }
 
 begin_stream() { _traffic_stream "$1" "$2" stream "${@:3}"; }
